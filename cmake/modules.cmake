@@ -1,0 +1,38 @@
+# The modules, lowest layer first. Each is src/<name>/**.c; which module may include which is checked
+# by tools/layers.py against tools/layers.txt, here they only need to be known.
+set(U2I_MODULES base vec flat json filter embed profile store engine api)
+
+add_library(u2i_build INTERFACE)
+target_include_directories(u2i_build INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(u2i_build INTERFACE Threads::Threads PkgConfig::SQLITE PkgConfig::JANSSON
+    PkgConfig::UTF8PROC ${ROARING_LIBRARY} m)
+
+set(U2I_OBJECTS "")
+foreach(module IN LISTS U2I_MODULES)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${module}/*.c)
+    if(sources)
+        add_library(u2i_${module} OBJECT ${sources})
+        target_link_libraries(u2i_${module} PUBLIC u2i_build)
+        list(APPEND U2I_OBJECTS u2i_${module})
+    endif()
+endforeach()
+
+# One file for each instruction set; the dispatcher decides at run time which may be called.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/vec_avx2.c
+        PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-msse4.2;-mpclmul")
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/vec_avx512.c
+        PROPERTIES COMPILE_OPTIONS
+        "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-msse4.2;-mpclmul")
+endif()
+
+# The SQL is kept as SQL and compiled in as a string.
+set(sql ${PROJECT_SOURCE_DIR}/src/store/sqlite/schema.sql)
+if(EXISTS ${sql})
+    set(sql_c ${PROJECT_BINARY_DIR}/generated/store_schema.c)
+    add_custom_command(OUTPUT ${sql_c}
+        COMMAND ${CMAKE_COMMAND} -DIN=${sql} -DOUT=${sql_c} -DNAME=store_schema_sql
+                -P ${PROJECT_SOURCE_DIR}/cmake/embed_text.cmake
+        DEPENDS ${sql} ${PROJECT_SOURCE_DIR}/cmake/embed_text.cmake VERBATIM)
+    target_sources(u2i_store PRIVATE ${sql_c})
+endif()

@@ -1,0 +1,364 @@
+/* u2i.h - user-to-item recommendations, embedded.
+ *
+ * Put items in, record what users do, ask what to show next. One handle is one store: a SQLite
+ * file, or ":memory:" for one that lives as long as the handle.
+ *
+ *     u2i_t *u; u2i_error_t err; u2i_result_t *r;
+ *     if (u2i_open("shop.db", NULL, &u, &err) != U2I_OK) die(err.msg);
+ *     u2i_query_t q = U2I_QUERY_INIT;
+ *     q.user = "u7"; q.limit = 5;
+ *     if (u2i_recommend(u, &q, &r, &err) == U2I_OK) { ... u2i_result_hit(r, i) ... }
+ *     u2i_result_free(r);
+ *     u2i_close(u);
+ *
+ * Rules that hold for every function:
+ *  - Strings are UTF-8 and NUL-terminated. Arguments are copied: nothing is kept after the return.
+ *  - Fallible calls return U2I_OK (0) or a negative U2I_E* code, and fill `err` unless it is NULL.
+ *    On failure out-parameters are set to NULL or 0 and the store is unchanged: a batch is one
+ *    transaction. When a write returns U2I_OK it is durable (setting `durability`), and the next
+ *    answer of any handle or process on the same file counts it.
+ *  - A u2i_t may be used from any number of threads at once; reads run in parallel, writes queue
+ *    and share commits. A u2i_result_t belongs to one thread at a time. u2i_close() needs every
+ *    other call finished. A handle does not survive fork().
+ *  - Units are in the names: _ms milliseconds, _s seconds, _bytes bytes; times are Unix time, UTC.
+ *  - Structs that start with struct_size, and the elements of arrays passed with an element size,
+ *    only ever grow at the end; 0 or NULL in a field always means "the default", so an older
+ *    caller's shorter struct stays correct. */
+#ifndef U2I_H
+#define U2I_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef U2I_API
+#define U2I_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define U2I_VERSION_MAJOR 0
+#define U2I_VERSION_MINOR 1
+#define U2I_VERSION_PATCH 0
+
+/* ---- Limits: every one is checked, and a breach is U2I_EINVAL naming the value ------------- */
+
+#define U2I_ID_MAX_BYTES       128 /* item, user and event ids */
+#define U2I_TITLE_MAX_BYTES    1024
+#define U2I_TEXT_MAX_BYTES     65536 /* an item's text, interests, a search text */
+#define U2I_CATEGORY_MAX_BYTES 256
+#define U2I_ATTRS_MAX_BYTES    65536 /* attributes as JSON */
+#define U2I_ATTRS_MAX_DEPTH    8     /* nesting of objects in attributes */
+#define U2I_ACTION_MAX_BYTES   32
+#define U2I_FILTER_MAX_BYTES   65536
+#define U2I_FILTER_MAX_DEPTH   64      /* nesting of parentheses and operators */
+#define U2I_LIMIT_MAX          1000    /* hits of one query */
+#define U2I_EXCLUDE_MAX        1000000 /* ids in one query's exclusion list */
+#define U2I_BATCH_MAX          100000  /* items or events of one call */
+#define U2I_DIM_MAX            4096
+#define U2I_WINDOW_MAX         10000 /* events a profile may look at */
+#define U2I_VALUE_MAX          1e6   /* an event's value */
+
+/* ---- Errors ------------------------------------------------------------------------------- */
+
+/* Values are permanent; new ones may be added, so treat an unknown negative code as U2I_EINTERNAL.
+ * An enum for the debugger's sake; functions return int. */
+enum u2i_rc {
+    U2I_OK = 0,
+    U2I_EINVAL = -1,     /* an argument breaks its documented contract */
+    U2I_ENOMEM = -2,     /* allocation failed */
+    U2I_ENOTFOUND = -3,  /* no such user, item, setting or file */
+    U2I_EIO = -4,        /* the file system or SQLite failed (disk full, permission, ...) */
+    U2I_ECORRUPT = -5,   /* the store does not pass its checks, or is not a u2i store */
+    U2I_EVERSION = -6,   /* the store was written by a newer u2i, or struct_size is unknown */
+    U2I_EBUSY = -7,      /* another process held the write lock for too long */
+    U2I_ETIMEOUT = -8,   /* timeout_ms ran out; nothing was returned */
+    U2I_EFILTER = -9,    /* the filter is wrong; err->offset is the byte where */
+    U2I_EEMBED = -10,    /* no embedder for this text, or another embedder than the store's */
+    U2I_EREMOTE = -11,   /* a remote service answered with an error */
+    U2I_EINTERNAL = -12, /* a bug in u2i: please report err->msg */
+    U2I_EREADONLY = -13  /* a write on a store that was opened for reading only */
+};
+
+/* Owned by the caller, usually on its stack; so no lifetime, no lock, no thread-local state. */
+typedef struct u2i_error {
+    int32_t code;   /* one of enum u2i_rc */
+    int32_t offset; /* byte offset into a filter, index of the bad element of a batch, or -1 */
+    char msg[248];  /* one English line without newline; "" on success */
+} u2i_error_t;
+
+U2I_API const char *u2i_rc_name(int rc); /* "U2I_EBUSY"; static storage, never NULL */
+U2I_API const char *u2i_version(void);   /* of the library at run time, e.g. "0.1.0" */
+
+/* ---- Opening ------------------------------------------------------------------------------ */
+
+typedef struct u2i u2i_t; /* opaque */
+
+enum { U2I_LOG_ERROR = 0, U2I_LOG_WARN = 1, U2I_LOG_INFO = 2, U2I_LOG_DEBUG = 3 };
+/* `line` has no newline and is valid during the call. May be called from any thread. */
+typedef void (*u2i_log_fn)(void *ctx, int level, const char *line);
+
+enum {                              /* u2i_options_t.flags */
+       U2I_OPEN_READONLY = 1u << 0, /* never writes to the file */
+       U2I_OPEN_EXISTING = 1u << 1, /* fail with U2I_ENOTFOUND instead of creating */
+       U2I_OPEN_NEW = 1u << 2       /* fail with U2I_EINVAL if the file exists */
+};
+
+typedef struct u2i_options {
+    size_t struct_size;
+    uint32_t flags;    /* U2I_OPEN_* */
+    uint32_t dim;      /* vector length, fixed at creation; 0 = the store's, or the model's */
+    const char *model; /* "hash" (text, no download) or "none" (the caller's vectors); fixed at
+                          creation. NULL = the store's; in a new store "none" if dim is given,
+                          else "hash" */
+    u2i_log_fn log;    /* NULL = silent */
+    void *log_ctx;
+} u2i_options_t;
+#define U2I_OPTIONS_INIT                                                                           \
+    { sizeof(u2i_options_t), 0, 0, NULL, NULL, NULL }
+
+/* `location` is a file path or ":memory:". `opt` may be NULL. The file is created when missing.
+ * U2I_EVERSION (newer format), U2I_ECORRUPT (damaged or foreign file), U2I_EEMBED (another model
+ * or dim than the store's, both named), U2I_EIO, U2I_EINVAL, U2I_ENOTFOUND, U2I_ENOMEM. */
+U2I_API int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_error_t *err);
+/* Frees the handle in every case; a non-zero code says the last write may not be durable. */
+U2I_API int u2i_close(u2i_t *u); /* NULL is a no-op */
+
+/* ---- Items -------------------------------------------------------------------------------- */
+
+typedef struct u2i_item {
+    const char *id;         /* 1..U2I_ID_MAX_BYTES, unique */
+    const char *title;      /* what people see; embedded together with category and text */
+    const char *text;       /* description; may be NULL */
+    const char *category;   /* may be NULL; field `category` in filters */
+    const char *attrs_json; /* object to filter on, {"price": 9.5, "tags": ["a"]}; may be NULL */
+    const float *vector;    /* model "none": `dim` finite floats, not all zero (kept at unit
+                               length). Otherwise NULL: the model embeds the text */
+} u2i_item_t;
+
+/* Inserts or replaces n <= U2I_BATCH_MAX items in one transaction; a replaced item keeps its
+ * events. `item_size` is sizeof(u2i_item_t), the stride of the array.
+ * U2I_EINVAL (err->offset is the index of the first bad item; an id twice in one batch is bad),
+ * U2I_EEMBED, U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+U2I_API int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size,
+                          u2i_error_t *err);
+/* A copy of one item, one allocation; free with u2i_item_free(). vector is NULL if it has none.
+ * U2I_ENOTFOUND, U2I_ECORRUPT, U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_get_item(u2i_t *u, const char *id, u2i_item_t **out, u2i_error_t *err);
+U2I_API void u2i_item_free(u2i_item_t *item); /* NULL is a no-op */
+/* Unknown ids are skipped; *deleted (may be NULL) gets the number that existed. The events of a
+ * deleted item stay in the log and count again when an item is put under the same id. */
+U2I_API int u2i_delete_items(u2i_t *u, const char *const *ids, size_t n, size_t *deleted,
+                             u2i_error_t *err);
+/* Return non-zero to stop; the scan then returns U2I_OK. The item is valid during the call. */
+typedef int (*u2i_item_fn)(void *ctx, const u2i_item_t *item);
+/* All items, in the order in which their ids were first seen, as of one moment. The callback must
+ * not use the handle. */
+U2I_API int u2i_scan_items(u2i_t *u, u2i_item_fn fn, void *ctx, u2i_error_t *err);
+
+/* ---- Events: what users do ---------------------------------------------------------------- */
+
+typedef struct u2i_event {
+    const char *user;   /* 1..U2I_ID_MAX_BYTES; created on first sight */
+    const char *item;   /* must exist, unless the setting `unknown_item` is "keep" */
+    const char *action; /* purchase 5, buy 3, add_cart 3, favorite 2.5, like 2.5, click 1.5,
+                           view 1, impression 0, dislike 0 and excludes the item; the setting
+                           `action.NAME` changes a weight or adds an action */
+    int64_t time_ms;    /* 0 = now; at most `max_future_s` ahead of now */
+    float value;        /* multiplies the weight; 0 = 1; finite, 0..U2I_VALUE_MAX */
+    const char *id;     /* optional: an event with an id that was recorded before is skipped, so
+                           that a retry changes nothing */
+} u2i_event_t;
+
+/* Appends n <= U2I_BATCH_MAX events in one transaction. *recorded (may be NULL) gets how many
+ * were new. U2I_EINVAL or U2I_ENOTFOUND (unknown item) for the whole batch, with err->offset the
+ * index of the first bad event; U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+U2I_API int u2i_record(u2i_t *u, const u2i_event_t *events, size_t n, size_t event_size,
+                       size_t *recorded, u2i_error_t *err);
+/* Return non-zero to stop; the scan then returns U2I_OK. The event is valid during the call. */
+typedef int (*u2i_event_fn)(void *ctx, const u2i_event_t *event);
+/* The newest `limit` events of one user (newest first), or with user NULL all events of all users
+ * in the order in which they were recorded (limit 0 = all). U2I_ENOTFOUND for an unknown user. */
+U2I_API int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, void *ctx,
+                            u2i_error_t *err);
+
+/* ---- Users -------------------------------------------------------------------------------- */
+
+typedef struct u2i_user {
+    const char *id;         /* 1..U2I_ID_MAX_BYTES */
+    const char *interests;  /* free text, used while there is no history; may be NULL */
+    const char *attrs_json; /* object, used after interests; may be NULL */
+    double decay;           /* (0, 1): this user's events weigh decay^rank; 0 = the store's mode */
+} u2i_user_t;
+
+/* Inserts or replaces what is known of users besides their events. Errors as u2i_put_items(). */
+U2I_API int u2i_put_users(u2i_t *u, const u2i_user_t *users, size_t n, size_t user_size,
+                          u2i_error_t *err);
+/* A copy of one user; free with u2i_user_free(). U2I_ENOTFOUND, U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_get_user(u2i_t *u, const char *id, u2i_user_t **out, u2i_error_t *err);
+U2I_API void u2i_user_free(u2i_user_t *user); /* NULL is a no-op */
+/* Erases the user and everything known of them: attributes, history, profile. U2I_ENOTFOUND. */
+U2I_API int u2i_delete_user(u2i_t *u, const char *id, u2i_error_t *err);
+typedef int (*u2i_user_fn)(void *ctx, const u2i_user_t *user);
+U2I_API int u2i_scan_users(u2i_t *u, u2i_user_fn fn, void *ctx, u2i_error_t *err);
+
+typedef struct u2i_interactions {
+    size_t struct_size;
+    const char *user;
+    const u2i_event_t *events; /* n of them, newest first; their `user` is ignored */
+    size_t n;
+    size_t event_size; /* sizeof(u2i_event_t) */
+    double decay;      /* (0, 1), e.g. 0.9: this user's events weigh decay^rank from now on;
+                          0 leaves the mode as it is */
+} u2i_interactions_t;
+#define U2I_INTERACTIONS_INIT                                                                      \
+    { sizeof(u2i_interactions_t), NULL, NULL, 0, sizeof(u2i_event_t), 0 }
+
+/* Records a user's interactions given as a list, newest first. Entries without a time are taken as
+ * happening now, one millisecond apart in list order. The profile is updated, not replaced. Unknown
+ * items are skipped, each together with its own weight; *used (may be NULL) gets how many entries
+ * were recorded. Other errors as u2i_record(). */
+U2I_API int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used,
+                                    u2i_error_t *err);
+
+/* ---- Asking ------------------------------------------------------------------------------- */
+
+/* A value for a {name} in a filter, so that no caller ever pastes strings together. */
+enum { U2I_STRING = 1, U2I_INT = 2, U2I_REAL = 3, U2I_BOOL = 4 };
+typedef struct u2i_param {
+    const char *name; /* without braces */
+    int32_t type;     /* U2I_STRING .. U2I_BOOL, of the value or of each element */
+    uint32_t n;       /* 0 = one value; otherwise `list` has n of them (for in, array_contains_*) */
+    union {
+        const char *s;
+        int64_t i; /* also U2I_BOOL: 0 or 1 */
+        double r;
+        const void *list; /* const char *const *, const int64_t * or const double * */
+    } value;
+} u2i_param_t;
+
+enum {                          /* u2i_query_t.flags */
+       U2I_KEEP_SEEN = 1u << 0, /* default: leave out what the user already acted on */
+       U2I_NO_REASONS = 1u << 1 /* leave `because` NULL */
+};
+
+typedef struct u2i_query {
+    size_t struct_size;
+    const char *user;          /* recommend, similar_users: whose profile; search, popular,
+                                   similar_items: whose seen items are left out */
+    const char *interests;     /* recommend: free text for a user without history */
+    const char *item;          /* similar_items: to which */
+    const char *text;          /* search: by text */
+    const float *vector;       /* search: by vector, `dim` finite floats, not all zero */
+    const char *filter;        /* category == "AI" and price < {max}; NULL = none; docs/filter.md */
+    const u2i_param_t *params; /* params_n values for the filter's {names} */
+    size_t params_n;
+    const char *const *exclude; /* exclude_n item ids; unknown ids are ignored */
+    size_t exclude_n;
+    uint32_t limit;      /* 1..U2I_LIMIT_MAX; 0 = 10 */
+    uint32_t timeout_ms; /* 0 = none */
+    uint32_t flags;      /* U2I_KEEP_SEEN | ... */
+} u2i_query_t;
+#define U2I_QUERY_INIT                                                                             \
+    { sizeof(u2i_query_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, 0, 0, 0 }
+
+enum u2i_source {
+    U2I_FROM_PROFILE = 1,    /* nearest to the profile of the user's events */
+    U2I_FROM_INTERESTS = 2,  /* nearest to the query's or the user's interests */
+    U2I_FROM_ATTRIBUTES = 3, /* nearest to the user's attributes */
+    U2I_FROM_POPULAR = 4,    /* what others act on */
+    U2I_FROM_CATALOGUE = 5,  /* no event speaks for it: fills up a list of popular items */
+    U2I_FROM_SEARCH = 6,     /* nearest to the given text or vector */
+    U2I_FROM_SIMILAR = 7     /* nearest to the given item or user */
+};
+
+typedef struct u2i_hit { /* read-only, owned by the result; grows at the end */
+    const char *id;      /* of the item; of the user for similar_users */
+    const char *title;   /* "" when there is none; likewise category */
+    const char *category;
+    const char *attrs_json; /* "{}" when there are none */
+    const char *because;    /* id of the user's item that pulled most, or NULL */
+    const char *because_title;
+    const char *because_action; /* what the user did to it last */
+    float because_share;        /* its part of the positive pull, 0..1 */
+    float score;                /* cosine -1..1; popularity 0..1 when source is U2I_FROM_POPULAR */
+    int32_t source;             /* enum u2i_source */
+} u2i_hit_t;
+
+typedef struct u2i_result u2i_result_t; /* opaque; free with u2i_result_free() */
+
+/* All five: best first, ties by id, so equal stores give equal answers. Fewer than `limit` hits
+ * only when fewer items pass the filter and the exclusions. Fields that a call does not name above
+ * are ignored.
+ * U2I_EINVAL, U2I_EFILTER, U2I_ETIMEOUT, U2I_ECORRUPT, U2I_EIO, U2I_ENOMEM. */
+
+/* What should this user see next? An unknown user is not an error but a cold start: interests,
+ * then the user's attributes, then popularity; filter, exclusions and limit hold there too. */
+U2I_API int u2i_recommend(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err);
+/* Long-term and recent decayed event counts, blended; see docs/profiles.md. */
+U2I_API int u2i_popular(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err);
+/* By content; the item itself is left out. U2I_ENOTFOUND. */
+U2I_API int u2i_similar_items(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err);
+/* Nearest profiles; the filter does not apply. U2I_ENOTFOUND; no hits for a user without profile. */
+U2I_API int u2i_similar_users(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err);
+/* By text (U2I_EEMBED with model "none") or by vector; exactly one of them must be given. */
+U2I_API int u2i_search(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err);
+
+U2I_API size_t u2i_result_count(const u2i_result_t *r);                   /* 0 for NULL */
+U2I_API const u2i_hit_t *u2i_result_hit(const u2i_result_t *r, size_t i); /* NULL past the end */
+U2I_API void u2i_result_free(u2i_result_t *r);                            /* NULL is a no-op */
+
+/* ---- Settings: they change results, so they live in the store ------------------------------ */
+
+typedef struct u2i_setting {
+    const char *name;    /* "half_life_s", "action.view", ... */
+    const char *value;   /* as text */
+    const char *initial; /* the default; "" for an action that was added */
+    const char *help;    /* one line: meaning, unit, range */
+} u2i_setting_t;
+typedef int (*u2i_setting_fn)(void *ctx, const u2i_setting_t *setting);
+/* Every setting in order of name. The callback must not use the handle. */
+U2I_API int u2i_scan_settings(u2i_t *u, u2i_setting_fn fn, void *ctx, u2i_error_t *err);
+/* Copies the value; U2I_ENOTFOUND for an unknown name, U2I_EINVAL if it does not fit. */
+U2I_API int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes,
+                            u2i_error_t *err);
+/* value NULL = back to the default. U2I_EINVAL says what the setting accepts. */
+U2I_API int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err);
+
+/* ---- Care --------------------------------------------------------------------------------- */
+
+typedef struct u2i_stats {
+    size_t struct_size;       /* set by the caller */
+    uint64_t items;           /* live items */
+    uint64_t items_unknown;   /* ids that events name but no item has, or has any more */
+    uint64_t items_no_vector; /* live items without a vector: found by popularity only */
+    uint64_t users;
+    uint64_t events;
+    uint64_t sequence;     /* number of the last change */
+    uint64_t file_bytes;   /* 0 for ":memory:" */
+    uint64_t memory_bytes; /* of vectors, ids, attributes and caches */
+    uint32_t dim;
+    char model[64]; /* "hash-512", "none" */
+    char simd[16];  /* "scalar", "avx2", "avx512", "neon" */
+} u2i_stats_t;
+#define U2I_STATS_INIT                                                                             \
+    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "" }
+U2I_API int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err);
+
+/* One fault per call; `where` names the table and row, `what` the fault. */
+typedef void (*u2i_fault_fn)(void *ctx, const char *where, const char *what);
+/* Checks every page, vector, text and reference; *faults gets their number. Returns U2I_OK when the
+ * check could be made, also if it found faults. */
+U2I_API int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
+
+/* Return non-zero to stop. `total` may be 0 when it is not known. */
+typedef int (*u2i_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+/* Learns word weights from the whole catalogue and embeds every item anew; happens by itself each
+ * time a small catalogue doubles. Stopping keeps what is done, and it goes on at the next open. */
+U2I_API int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* U2I_H */

@@ -1,0 +1,42 @@
+/* Text to vector. An embedder is a table of functions, so that a new one only adds files. Embedding
+ * runs in the caller's thread, any number at once; learn and load need exclusive use. */
+#ifndef U2I_EMBED_EMBED_H
+#define U2I_EMBED_EMBED_H
+
+#include "base/buf.h"
+#include "u2i.h"
+#include <stdbool.h>
+
+/* The parts of a text; any may be NULL. A query has only `text`. */
+struct embed_text {
+    const char *title, *category, *text;
+};
+
+struct embedder;
+struct embedder_ops {
+    /* One vector of unit length per text into out (n x dim); a text with nothing in it to embed gets
+     * all zeros. U2I_EEMBED, U2I_ENOMEM. */
+    int (*embed)(const struct embedder *e, const struct embed_text *texts, size_t n, float *out,
+                 u2i_error_t *err);
+    /* Learning from a catalogue, NULL where there is nothing to learn: learn_begin forgets what is
+     * pending, learn_add counts one text, learn_end puts the result in use. */
+    int (*learn_begin)(struct embedder *e, u2i_error_t *err);
+    int (*learn_add)(struct embedder *e, const struct embed_text *text, u2i_error_t *err);
+    void (*learn_end)(struct embedder *e);
+    /* What was learnt, as bytes for the store, and back. U2I_ECORRUPT for bytes that it did not write. */
+    int (*save)(const struct embedder *e, struct buf *out, u2i_error_t *err);
+    int (*load)(struct embedder *e, const void *p, size_t n, u2i_error_t *err);
+    void (*close)(struct embedder *e);
+};
+struct embedder { /* the first member of each embedder's own struct */
+    const struct embedder_ops *ops;
+    char name[64]; /* with the version of the method: vectors of different names don't mix */
+    uint32_t dim;
+};
+
+/* Words and character n-grams, hashed with signs into `dim` dimensions (Weinberger et al. 2009),
+ * weighted by inverse document frequency; any language, no download. */
+#define EMBED_HASH_DIM 512
+int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err);
+
+#endif

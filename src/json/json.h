@@ -1,0 +1,17 @@
+/* JSON out: a writer that appends to a buffer and keeps commas, nesting and escapes right. JSON in:
+ * jansson, wrapped so that every caller refuses the same things with the same message: invalid UTF-8,
+ * duplicate keys, too deep nesting, trailing bytes. */
+#ifndef U2I_JSON_JSON_H
+#define U2I_JSON_JSON_H
+
+#include "base/buf.h"
+#include "u2i.h"
+#include <jansson.h>
+#include <stdbool.h>
+
+/* Parses an object. *out is owned by the caller (json_decref). U2I_EINVAL with position and what
+ * was expected; `what` names the text in the message ("attributes"). U2I_ENOMEM. */
+int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
+                      json_t **out, u2i_error_t *err);
+
+#endif

@@ -1,0 +1,78 @@
+/* Pure numbers: what a user's events say about taste, and what all users' events say about items.
+ * No ids, no store, no clock: the same events give the same numbers in any order, batch or process.
+ *
+ * The weight of an event: w = action weight x value x recency (docs/profiles.md). Everything here is
+ * thread-safe on separate objects; a struct popularity needs its owner's lock. */
+#ifndef U2I_PROFILE_PROFILE_H
+#define U2I_PROFILE_PROFILE_H
+
+#include "base/buf.h"
+#include "u2i.h"
+#include <stdbool.h>
+
+/* ---- Events of one user ----------------------------------------------------------------------- */
+
+struct profile_event {
+    int64_t time_ms;
+    uint32_t item;   /* row */
+    uint16_t action; /* number; index into the table of weights */
+    uint16_t flags;  /* for the owner */
+    float value;     /* > 0; 1 if the event had none */
+};
+
+/* Newest first; equal times in an order that depends on content only (item, action, value), where
+ * items are compared by `item_cmp` (their ids), since row numbers depend on who came first. */
+typedef int (*profile_item_cmp)(const void *ctx, uint32_t item_a, uint32_t item_b);
+void profile_sort(struct profile_event *events, size_t n, profile_item_cmp item_cmp,
+                  const void *ctx);
+
+/* ---- Weights ---------------------------------------------------------------------------------- */
+
+enum profile_mode {
+    PROFILE_RANK = 0,     /* rank^-p x 2^(-age / half-life), the default */
+    PROFILE_DECAY = 1,    /* decay^(rank - 1) */
+    PROFILE_HALF_LIFE = 2 /* 2^(-age / half-life) */
+};
+struct profile_recency {
+    enum profile_mode mode;
+    double rank_power;  /* p */
+    double decay;       /* (0, 1) */
+    double half_life_s; /* > 0 */
+    double floor;       /* least share of the newest event's recency, e.g. 0.02 */
+};
+/* recency[i] of events sorted by profile_sort(). Age is counted from the user's newest event, so
+ * that a profile moves only when events come: 2^(-age / half-life) from any other moment is the same
+ * up to a factor, which a direction does not see. Events of one time share a rank. */
+void profile_recency(const struct profile_recency *how, const struct profile_event *events,
+                     size_t n, float *recency);
+
+/* One item's part in a profile: Σ w over its events. `latest` is the index of the newest of these. */
+struct profile_entry {
+    uint32_t item;
+    uint32_t latest;
+    float weight;
+};
+
+/* ---- Popularity ------------------------------------------------------------------------------- */
+
+/* Two counts per item with different half-lives, each Σ weight x 2^(-age / half-life). Kept as
+ * forward-decayed sums (Cormode et al. 2009, "Forward Decay"), so that adding an event, also a late
+ * one, is one addition, and removing it again is one subtraction. */
+struct popularity;
+int popularity_new(double long_half_life_s, double recent_half_life_s, struct popularity **out,
+                   u2i_error_t *err);
+void popularity_free(struct popularity *p);
+int popularity_add(struct popularity *p, uint32_t item, int64_t time_ms, float weight,
+                   u2i_error_t *err); /* weight < 0 takes back; <= 0 totals count as none */
+/* 0..1: (1 - blend) x long / largest long + blend x recent / largest recent; 0 without events. */
+struct popularity_scale { /* the largest counts among the rows of a query */
+    double long_max, recent_max;
+};
+struct popularity_scale popularity_scale(const struct popularity *p);
+float popularity_score(const struct popularity *p, const struct popularity_scale *s, double blend,
+                       uint32_t item);
+int popularity_save(const struct popularity *p, struct buf *out, u2i_error_t *err);
+int popularity_load(struct popularity *p, const void *bytes, size_t n, u2i_error_t *err);
+size_t popularity_bytes(const struct popularity *p);
+
+#endif

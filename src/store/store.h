@@ -1,0 +1,216 @@
+/* The seam between what u2i knows and where it is kept. The engine above sees only struct store_ops;
+ * behind it is a SQLite file with its index in memory (store/sqlite), plain arrays (store/memory,
+ * the tests' oracle and ":memory:"), and later a cluster. One conformance suite runs on all.
+ *
+ * Items, users and actions have row numbers: small integers given by the store, stable for the life
+ * of the file. An item id that an event names before the item exists, or after it was deleted, has a
+ * row too, without being live; so events always hold on to their item.
+ *
+ * Writes are durable and visible when they return. They may be called from many threads at once and
+ * share commits. All or nothing: a write that fails has changed nothing.
+ *
+ * Reads of rows, vectors and searches happen between read_begin() and read_end(): the store does not
+ * change under them, and pointers stay valid. A thread holds at most one read section and calls no
+ * write inside it; sections are short. read_begin() first takes in what other processes committed. */
+#ifndef U2I_STORE_STORE_H
+#define U2I_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/topk.h"
+#include "filter/filter.h"
+#include "u2i.h"
+#include <roaring/roaring.h>
+
+#define STORE_NONE UINT32_MAX /* "no row" */
+
+struct store;
+
+/* ---- Records -------------------------------------------------------------------------------- */
+
+struct store_item {
+    const char *id, *title, *text, *category, *attrs_json; /* all but id may be NULL */
+    const float *vector;                                   /* unit length, or NULL for none */
+    uint32_t embedding; /* number of the embedder state that made the vector; 0 = the caller's */
+    uint32_t row;       /* out, when read */
+};
+
+struct store_event {
+    const char *user, *item, *action, *id; /* id may be NULL */
+    int64_t time_ms;
+    float value; /* > 0 */
+};
+
+/* An event as rows. `seq` is the store sequence that wrote it. */
+struct store_event_row {
+    uint64_t seq;
+    int64_t time_ms;
+    uint32_t user, item;
+    uint16_t action;
+    float value;
+};
+
+struct store_user {
+    const char *id, *interests, *attrs_json; /* all but id may be NULL */
+    double decay;                            /* 0 = none */
+    uint32_t row;                            /* out, when read */
+};
+
+struct store_stats {
+    uint64_t items, items_unknown, items_no_vector, users, events, sequence, file_bytes,
+        memory_bytes;
+};
+
+/* What a write of events accepts. */
+enum store_unknown_item {
+    STORE_UNKNOWN_REFUSE = 0, /* U2I_ENOTFOUND for the whole batch, err->offset the event's index */
+    STORE_UNKNOWN_KEEP = 1,   /* the id gets a row, the event waits for its item */
+    STORE_UNKNOWN_SKIP = 2    /* that event is left out */
+};
+
+/* A write of events. An action without a number gets one: the engine has checked its name. The number
+ * of events that were new (not known by their id, not skipped) is reported. */
+struct store_events {
+    const struct store_event *events;
+    size_t n;
+    enum store_unknown_item unknown;
+    double
+        user_decay; /* > 0: all events are of one user, whose decay is set in the same transaction */
+};
+
+/* ---- Listening ------------------------------------------------------------------------------ */
+
+/* Called after a commit, this process's or another's, in commit order, before the write returns,
+ * respectively before read_begin() returns, and while no read section is open anywhere. Must not
+ * call the store. */
+struct store_listener {
+    void *ctx;
+    void (*events)(void *ctx, const struct store_event_row *events, size_t n);
+    /* Rows of the user's events that are being removed come with it. */
+    void (*user_deleted)(void *ctx, uint32_t user, const struct store_event_row *events, size_t n);
+    /* A user's attributes, decay, or an item's vector or life changed: derived state of it is stale. */
+    void (*user_changed)(void *ctx, uint32_t user);
+    void (*item_changed)(void *ctx, uint32_t item);
+    void (*settings_changed)(void *ctx);
+    void (*reset)(
+        void *ctx); /* too much has changed to be told one by one: derive everything anew */
+};
+
+/* ---- Searching ------------------------------------------------------------------------------ */
+
+enum store_space { STORE_CONTENT = 0 }; /* taste and user vectors will be further ones */
+
+struct store_search {
+    enum store_space space;
+    const float *vector; /* dim floats, unit length */
+    uint32_t k;
+    const struct filter *filter;     /* NULL = all live items */
+    const roaring_bitmap_t *exclude; /* rows; NULL = none */
+    const struct deadline *deadline; /* may be NULL */
+};
+
+/* Row -> score, for an order that is not a vector's. */
+typedef float (*store_score_fn)(const void *ctx, uint32_t row);
+struct store_rank {
+    store_score_fn score;
+    const void *ctx;
+    uint32_t k;
+    const struct filter *filter;
+    const roaring_bitmap_t *exclude;
+    const struct deadline *deadline;
+};
+
+/* Return non-zero to stop the scan. */
+typedef int (*store_item_fn)(void *ctx, const struct store_item *item);
+typedef int (*store_event_fn)(void *ctx, const struct store_event *event,
+                              const struct store_event_row *row);
+typedef int (*store_user_fn)(void *ctx, const struct store_user *user);
+typedef int (*store_text_fn)(void *ctx, const char *name, const char *value);
+
+/* ---- The seam ------------------------------------------------------------------------------- */
+
+struct store_ops {
+    const char *name; /* "sqlite", "memory" */
+
+    /* Writes. */
+    int (*put_items)(struct store *s, const struct store_item *items, size_t n, u2i_error_t *err);
+    /* Replaces vectors of live rows (others are skipped), for a new state of the embedder. */
+    int (*put_vectors)(struct store *s, const uint32_t *rows, const float *vectors, size_t n,
+                       uint32_t embedding, u2i_error_t *err);
+    int (*delete_items)(struct store *s, const char *const *ids, size_t n, size_t *deleted,
+                        u2i_error_t *err);
+    int (*put_events)(struct store *s, const struct store_events *in, size_t *recorded,
+                      u2i_error_t *err);
+    int (*put_users)(struct store *s, const struct store_user *users, size_t n, u2i_error_t *err);
+    int (*delete_user)(struct store *s, const char *id, u2i_error_t *err); /* U2I_ENOTFOUND */
+    int (*put_setting)(struct store *s, const char *name, const char *value, u2i_error_t *err);
+    /* Named bytes that can be derived again (NULL, 0 deletes); no listener is told. */
+    int (*put_blob)(struct store *s, const char *name, const void *p, size_t n, u2i_error_t *err);
+
+    /* Reads that stand alone, outside of a read section. Strings passed to callbacks are valid during
+     * the call; the callback must not write. Each sees one moment of the store. */
+    int (*scan_items)(struct store *s, store_item_fn fn, void *ctx, u2i_error_t *err); /* by row */
+    int (*scan_events)(struct store *s, uint64_t after_seq, store_event_fn fn, void *ctx,
+                       u2i_error_t *err);                                              /* by seq */
+    int (*scan_users)(struct store *s, store_user_fn fn, void *ctx, u2i_error_t *err); /* by row */
+    int (*scan_settings)(struct store *s, store_text_fn fn, void *ctx, u2i_error_t *err);
+    int (*get_blob)(struct store *s, const char *name, struct buf *out,
+                    u2i_error_t *err); /* U2I_ENOTFOUND */
+    int (*stats)(struct store *s, struct store_stats *out, u2i_error_t *err);
+    int (*verify)(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
+
+    /* Read sections. */
+    int (*read_begin)(struct store *s, u2i_error_t *err);
+    void (*read_end)(struct store *s);
+    uint64_t (*sequence)(struct store *s); /* of the newest change that this section sees */
+    uint32_t (*item_row)(struct store *s, const char *id); /* live or not; STORE_NONE */
+    uint32_t (*user_row)(struct store *s, const char *id);
+    const char *(*item_id)(struct store *s, uint32_t row); /* NULL if there is none */
+    const char *(*user_id)(struct store *s, uint32_t row);
+    const char *(*action_name)(struct store *s, uint16_t number);
+    uint32_t (*user_end)(struct store *s); /* one past the highest user row */
+    bool (*item_live)(struct store *s, uint32_t row);
+    const float *(*vector)(struct store *s, enum store_space space, uint32_t row); /* NULL = none */
+    /* Best first, equal scores by id, into out[k]. */
+    int (*search)(struct store *s, const struct store_search *q, struct hit *out, uint32_t *n,
+                  u2i_error_t *err);
+    int (*rank)(struct store *s, const struct store_rank *q, struct hit *out, uint32_t *n,
+                u2i_error_t *err);
+    /* A copy of the texts, valid until the arena is freed; vector is that of vector(). U2I_ENOTFOUND. */
+    int (*get_item)(struct store *s, uint32_t row, struct arena *a, struct store_item *out,
+                    u2i_error_t *err);
+    int (*get_user)(struct store *s, uint32_t row, struct arena *a, struct store_user *out,
+                    u2i_error_t *err);
+    /* The user's newest `window` events and all that share the oldest one's time, newest first, in no
+     * particular order within a time; array on the heap, mem_free() by the caller. */
+    int (*user_events)(struct store *s, uint32_t user, size_t window, struct store_event_row **out,
+                       size_t *n, u2i_error_t *err);
+    /* Adds the rows of all items that the user has events with. */
+    int (*user_items)(struct store *s, uint32_t user, roaring_bitmap_t *out, u2i_error_t *err);
+
+    int (*close)(
+        struct store *s); /* frees it in every case; non-zero: the last write may not be durable */
+};
+
+struct store { /* the first member of each store's own struct */
+    const struct store_ops *ops;
+    uint32_t dim;
+    char model[64]; /* "hash-512" */
+};
+
+/* What a store is opened with. */
+struct store_options {
+    uint32_t flags;    /* U2I_OPEN_* */
+    uint32_t dim;      /* for a new store; for an old one 0, or it must be equal */
+    const char *model; /* for a new store; for an old one NULL, or it must be equal */
+    const struct clock *clock;
+    struct log log;
+    struct store_listener listener; /* not called before the open has returned */
+};
+int store_sqlite_open(const char *path, const struct store_options *opt, struct store **out,
+                      u2i_error_t *err);
+int store_memory_open(const struct store_options *opt, struct store **out, u2i_error_t *err);
+
+#endif

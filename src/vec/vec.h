@@ -1,0 +1,38 @@
+/* Kernels on float vectors, one file per instruction set, the best one chosen once at run time (the
+ * environment variable U2I_SIMD=scalar|avx2|avx512|neon overrides; an unknown or unsupported name
+ * falls back to scalar). No alignment is asked for; any length, 0 included. Sums are re-associated,
+ * so tables may differ by rounding: |difference| <= 1e-5 * sum |a_i b_i| (tested for every length 0..257).
+ * Thread-safe. */
+#ifndef U2I_VEC_VEC_H
+#define U2I_VEC_VEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vec_ops {
+    const char *name;
+    float (*dot)(const float *a, const float *b, size_t n);
+    /* out[i] = dot(q, rows + i * stride), i < n_rows; reads ahead, so that it runs at the speed of
+     * memory. */
+    void (*dot_rows)(const float *q, const float *rows, size_t stride, size_t n_rows, size_t dim,
+                     float *out);
+    void (*axpy)(float alpha, const float *x, float *y, size_t n); /* y += alpha * x */
+    void (*scale)(float *x, float alpha, size_t n);                /* x *= alpha */
+    int32_t (*dot_i8)(const int8_t *a, const int8_t *b, size_t n); /* exact, n <= 65536 */
+    /* The CRC-32C (Castagnoli, RFC 3720 appendix B.4) of p[0..n), continuing from crc (0 to start). */
+    uint32_t (*crc32c)(uint32_t crc, const void *p, size_t n);
+};
+
+const struct vec_ops *vec_get(void); /* the chosen table */
+/* The table of that name if this machine can run it, else NULL: for tests and benchmarks. */
+const struct vec_ops *vec_named(const char *name);
+
+static inline float vec_dot(const float *a, const float *b, size_t n) {
+    return vec_get()->dot(a, b, n);
+}
+/* Scales x to length 1 and returns true; false, and x unchanged, if its length is 0 or not finite. */
+bool vec_normalise(float *x, size_t n);
+bool vec_finite(const float *x, size_t n); /* no NaN, no infinity */
+
+#endif
