@@ -1,7 +1,9 @@
-# tests/unit/test_X.c, tests/prop/prop_X.c: one program each, linked to all modules that have sources.
+# tests/unit/test_X.c, tests/prop/prop_X.c: one program each, linked to all modules that have sources,
+# and one test each. Those that start threads get the label "threads": they run under TSan too.
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 file(GLOB test_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/test_*.c
      ${PROJECT_SOURCE_DIR}/tests/prop/prop_*.c)
+set(U2I_THREAD_TESTS "")
 foreach(source IN LISTS test_sources)
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} ${source})
@@ -9,4 +11,35 @@ foreach(source IN LISTS test_sources)
     target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+    file(STRINGS ${source} starts_threads REGEX "pthread_create|thread_start" LIMIT_COUNT 1)
+    if(starts_threads)
+        set_tests_properties(${name} PROPERTIES LABELS threads)
+        list(APPEND U2I_THREAD_TESTS ${name})
+    endif()
 endforeach()
+add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
+
+# Each example runs in a fresh folder and checks what it shows; the demo and the README's commands
+# are shown the whole sample data.
+foreach(name IN LISTS U2I_EXAMPLES)
+    if(NOT name STREQUAL demo)
+        add_test(NAME example_${name} COMMAND ${PROJECT_SOURCE_DIR}/scripts/run-in-tmp.sh
+                 $<TARGET_FILE:example_${name}>)
+        set_tests_properties(example_${name} PROPERTIES TIMEOUT 120)
+    endif()
+endforeach()
+if(TARGET u2i AND TARGET example_demo)
+    add_test(NAME example_demo COMMAND ${PROJECT_SOURCE_DIR}/examples/demo.sh
+             ${PROJECT_BINARY_DIR} ${PROJECT_BINARY_DIR}/demo.db)
+    add_test(NAME readme_commands COMMAND ${PROJECT_SOURCE_DIR}/scripts/test-readme.sh
+             $<TARGET_FILE:u2i>)
+    set_tests_properties(example_demo readme_commands PROPERTIES TIMEOUT 600)
+endif()
+
+# The benchmark's small sizes: that it works, not how fast it is.
+if(TARGET bench_store)
+    add_test(NAME bench_store_runs COMMAND bench_store --smoke)
+    set_tests_properties(bench_store_runs PROPERTIES TIMEOUT 300)
+endif()
+
+include(${PROJECT_SOURCE_DIR}/cmake/fault.cmake OPTIONAL)

@@ -9,6 +9,8 @@
 #include "base/buf.h"
 #include "u2i.h"
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* ---- Events of one user ----------------------------------------------------------------------- */
 
@@ -38,7 +40,7 @@ struct profile_recency {
     double rank_power;  /* p */
     double decay;       /* (0, 1) */
     double half_life_s; /* > 0 */
-    double floor;       /* least share of the newest event's recency, e.g. 0.02 */
+    double floor;       /* least share of the newest event's recency, e.g. 0.02; decay has none */
 };
 /* recency[i] of events sorted by profile_sort(). Age is counted from the user's newest event, so
  * that a profile moves only when events come: 2^(-age / half-life) from any other moment is the same
@@ -46,12 +48,38 @@ struct profile_recency {
 void profile_recency(const struct profile_recency *how, const struct profile_event *events,
                      size_t n, float *recency);
 
-/* One item's part in a profile: Σ w over its events. `latest` is the index of the newest of these. */
+/* One item's part in a profile: Σ w over its events. `latest` is the index of the newest of these, of
+ * several at that time the one that weighs most. */
 struct profile_entry {
     uint32_t item;
     uint32_t latest;
     float weight;
 };
+/* Folds n sorted events into one entry per item, in order of the items' newest events, and leaves out
+ * items whose weights add up to 0. action_weights[events[i].action] must exist for every event.
+ * `entries` has room for n; *entries_n gets how many there are. U2I_ENOMEM (never for n <= 1024). */
+int profile_entries(const struct profile_event *events, size_t n, const float *recency,
+                    const float *action_weights, struct profile_entry *entries, size_t *entries_n);
+
+/* What the weights add up to. A profile with positive == 0 has no direction to recommend in, only
+ * things to keep away from: its user is a cold start. */
+struct profile_sum {
+    double positive; /* Σ of the weights above 0 */
+    double absolute; /* Σ |weight| */
+};
+struct profile_sum profile_sum(const struct profile_entry *entries, size_t n);
+/* Divides by Σ |weight|, which a negative weight cannot bring to 0 or below, as it can Σ weight. Items
+ * without a vector must have been taken out before, so that they don't count. */
+void profile_normalise(struct profile_entry *entries, size_t n);
+
+/* Why an item was recommended: dots[i] is the inner product of its vector with that of entries[i], so
+ * weight x dot is what the entry adds to the item's score. */
+#define PROFILE_NONE SIZE_MAX
+struct profile_pull {
+    size_t entry; /* that adds most, the first of equals; PROFILE_NONE if none adds anything */
+    float share;  /* its part of all that is added, 0..1; what others take away is left out */
+};
+struct profile_pull profile_pull(const struct profile_entry *entries, const float *dots, size_t n);
 
 /* ---- Popularity ------------------------------------------------------------------------------- */
 
@@ -71,6 +99,8 @@ struct popularity_scale { /* the largest counts among the rows of a query */
 struct popularity_scale popularity_scale(const struct popularity *p);
 float popularity_score(const struct popularity *p, const struct popularity_scale *s, double blend,
                        uint32_t item);
+/* Appends the counts to `out`; load replaces them. U2I_ECORRUPT for bytes that save did not write, or
+ * wrote for other half-lives, and then nothing has changed. U2I_ENOMEM. */
 int popularity_save(const struct popularity *p, struct buf *out, u2i_error_t *err);
 int popularity_load(struct popularity *p, const void *bytes, size_t n, u2i_error_t *err);
 size_t popularity_bytes(const struct popularity *p);

@@ -59,8 +59,9 @@ struct store_user {
 };
 
 struct store_stats {
-    uint64_t items, items_unknown, items_no_vector, users, events, sequence, file_bytes,
-        memory_bytes;
+    uint64_t items, items_unknown, items_no_vector, users, events, sequence;
+    uint64_t removed_sequence; /* of the last change that removed events; 0 = never */
+    uint64_t file_bytes, memory_bytes;
 };
 
 /* What a write of events accepts. */
@@ -83,8 +84,8 @@ struct store_events {
 /* ---- Listening ------------------------------------------------------------------------------ */
 
 /* Called after a commit, this process's or another's, in commit order, before the write returns,
- * respectively before read_begin() returns, and while no read section is open anywhere. Must not
- * call the store. */
+ * respectively before read_begin() returns, and while no read section is open anywhere. May ask the
+ * store for names (item_id, user_id, action_name), and nothing else of it. */
 struct store_listener {
     void *ctx;
     void (*events)(void *ctx, const struct store_event_row *events, size_t n);
@@ -149,6 +150,10 @@ struct store_ops {
     /* Named bytes that can be derived again (NULL, 0 deletes); no listener is told. */
     int (*put_blob)(struct store *s, const char *name, const void *p, size_t n, u2i_error_t *err);
 
+    /* Runs fn while no read section is open and no listener runs: for exchanging what both look at. fn
+     * may do what a listener may do. */
+    void (*alone)(struct store *s, void (*fn)(void *ctx), void *ctx);
+
     /* Reads that stand alone, outside of a read section. Strings passed to callbacks are valid during
      * the call; the callback must not write. Each sees one moment of the store. */
     int (*scan_items)(struct store *s, store_item_fn fn, void *ctx, u2i_error_t *err); /* by row */
@@ -184,14 +189,11 @@ struct store_ops {
     int (*get_user)(struct store *s, uint32_t row, struct arena *a, struct store_user *out,
                     u2i_error_t *err);
     /* The user's newest `window` events and all that share the oldest one's time, newest first, in no
-     * particular order within a time; array on the heap, mem_free() by the caller. */
+     * particular order within a time (window SIZE_MAX: all); array on the heap, mem_free() by the caller. */
     int (*user_events)(struct store *s, uint32_t user, size_t window, struct store_event_row **out,
                        size_t *n, u2i_error_t *err);
-    /* Adds the rows of all items that the user has events with. */
-    int (*user_items)(struct store *s, uint32_t user, roaring_bitmap_t *out, u2i_error_t *err);
-
-    int (*close)(
-        struct store *s); /* frees it in every case; non-zero: the last write may not be durable */
+    /* Frees the store in every case; non-zero: the last write may not be durable. */
+    int (*close)(struct store *s);
 };
 
 struct store { /* the first member of each store's own struct */

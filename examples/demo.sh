@@ -1,0 +1,37 @@
+#!/bin/sh
+# The demo: loads 9,742 films and 100,836 ratings of real people (data/ml-latest-small) with the
+# program u2i, then shows three of them what to see next. usage: examples/demo.sh [build/release [STORE]]
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build/release}
+store=${2:-build/demo.db}
+data=data/ml-latest-small
+u2i=$build/u2i
+
+say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
+[ -t 1 ] || say() { printf '\n%s\n' "$1"; }
+run() { # shows a command, then runs it
+    printf '$ %s\n' "$*"
+    "$@"
+}
+
+rm -f "$store" "$store-wal" "$store-shm"
+say "1. A store is one file; films and ratings go in"
+run $u2i init "$store"
+run $u2i import items "$store" $data/items.csv.gz
+run $u2i import events "$store" $data/events.csv.gz
+say "2. Three people: what they liked last, and what u2i recommends to them"
+$build/example_demo "$store" 556 "fantasy and adventure" 571 "horror of the old school" \
+    401 "animation for children"
+cat <<NEXT
+
+Nothing was trained and nothing downloaded: a profile is made of a user's newest events when it is asked for.
+
+What to try next:
+  $u2i recommend $store 556 --filter 'category like "%Fantasy%"'
+  $u2i similar $store 4306                   # films like Shrek
+  $u2i search $store "space robots"
+  $u2i record $store me 4306 like            # be somebody yourself: you like Shrek,
+  $u2i recommend $store me                   # and it counts at once
+  $u2i --help                                # all commands; examples/quickstart.c shows the library
+NEXT

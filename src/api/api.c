@@ -1,0 +1,349 @@
+/* The C ABI: checks arguments, then calls the engine. Nothing is decided here. Every function leaves
+ * its out-parameters set and `err` cleared or filled. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "check.h"
+#include "engine/engine.h"
+
+#include <stdio.h>
+
+struct u2i {
+    struct engine *engine;
+};
+
+#define API_STRING(x)        #x
+#define API_VERSION(a, b, c) API_STRING(a) "." API_STRING(b) "." API_STRING(c)
+
+const char *u2i_version(void) {
+    return API_VERSION(U2I_VERSION_MAJOR, U2I_VERSION_MINOR, U2I_VERSION_PATCH);
+}
+
+const char *u2i_rc_name(int rc) {
+    static const char *const names[] = {
+        "U2I_OK",       "U2I_EINVAL",   "U2I_ENOMEM",    "U2I_ENOTFOUND", "U2I_EIO",
+        "U2I_ECORRUPT", "U2I_EVERSION", "U2I_EBUSY",     "U2I_ETIMEOUT",  "U2I_EFILTER",
+        "U2I_EEMBED",   "U2I_EREMOTE",  "U2I_EINTERNAL", "U2I_EREADONLY",
+    };
+    const int n = (int)(sizeof(names) / sizeof(names[0]));
+    return rc <= 0 && rc > -n ? names[-rc] : "U2I_EUNKNOWN";
+}
+
+/* What every call does first. */
+static int api_begin(const u2i_t *u, u2i_error_t *err) {
+    error_clear(err);
+    return u == NULL ? error_set(err, U2I_EINVAL, "the handle is NULL") : U2I_OK;
+}
+
+static int api_missing(const char *what, u2i_error_t *err) {
+    return error_set(err, U2I_EINVAL, "%s is NULL", what);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_error_t *err) {
+    const u2i_options_t defaults = U2I_OPTIONS_INIT;
+    u2i_options_t o;
+    error_clear(err);
+    if (out == NULL) {
+        return api_missing("out", err);
+    }
+    *out = NULL;
+    if (location == NULL || location[0] == '\0') {
+        return error_set(err, U2I_EINVAL, "location must be a file's path or \":memory:\"");
+    }
+    U2I_TRY(check_struct(opt == NULL ? &defaults : opt, sizeof(o), "options", &o, err));
+    if (o.dim > U2I_DIM_MAX) {
+        return error_set(err, U2I_EINVAL, "dim %u is over %d", o.dim, U2I_DIM_MAX);
+    }
+    if ((o.flags & ~(uint32_t)(U2I_OPEN_READONLY | U2I_OPEN_EXISTING | U2I_OPEN_NEW)) != 0) {
+        return error_set(err, U2I_EINVAL, "options have unknown flags 0x%x", o.flags);
+    }
+    const struct engine_options eo = {.location = location,
+                                      .flags = o.flags,
+                                      .dim = o.dim,
+                                      .model = o.model,
+                                      .clock = clock_system(),
+                                      .log = {o.log, o.log_ctx}};
+    u2i_t *u = mem_zalloc(sizeof(*u));
+    if (u == NULL) {
+        return error_oom(err);
+    }
+    const int rc = engine_open(&eo, &u->engine, err);
+    if (rc != U2I_OK) {
+        mem_free(u);
+        return rc;
+    }
+    *out = u;
+    return U2I_OK;
+}
+
+int u2i_close(u2i_t *u) {
+    if (u == NULL) {
+        return U2I_OK;
+    }
+    const int rc = engine_close(u->engine);
+    mem_free(u);
+    return rc;
+}
+
+/* ---- Items ---------------------------------------------------------------------------------- */
+
+int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size, u2i_error_t *err) {
+    const struct check_array a = {items, n, item_size, sizeof(*items), "items"};
+    const void *all;
+    void *copy;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_array(&a, &all, &copy, err));
+    int rc = check_items(all, n, engine_dim(u->engine), err);
+    if (rc == U2I_OK && n > 0) {
+        rc = engine_put_items(u->engine, all, n, err);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+int u2i_get_item(u2i_t *u, const char *id, u2i_item_t **out, u2i_error_t *err) {
+    if (out == NULL) {
+        return api_missing("out", err);
+    }
+    *out = NULL;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_id(id, "id", -1, err));
+    return engine_get_item(u->engine, id, out, err);
+}
+
+void u2i_item_free(u2i_item_t *item) {
+    mem_free(item); /* one block: engine/items.c */
+}
+
+int u2i_delete_items(u2i_t *u, const char *const *ids, size_t n, size_t *deleted,
+                     u2i_error_t *err) {
+    size_t ignored;
+    deleted = deleted == NULL ? &ignored : deleted;
+    *deleted = 0;
+    U2I_TRY(api_begin(u, err));
+    if (ids == NULL && n > 0) {
+        return api_missing("ids", err);
+    }
+    if (n > U2I_BATCH_MAX) {
+        return error_set(err, U2I_EINVAL, "%zu ids in one call, the limit is %d", n, U2I_BATCH_MAX);
+    }
+    for (size_t i = 0; i < n; i++) {
+        U2I_TRY(check_id(ids[i], "id", (int32_t)i, err));
+    }
+    return n == 0 ? U2I_OK : engine_delete_items(u->engine, ids, n, deleted, err);
+}
+
+int u2i_scan_items(u2i_t *u, u2i_item_fn fn, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return fn == NULL ? api_missing("fn", err) : engine_scan_items(u->engine, fn, ctx, err);
+}
+
+/* ---- Events --------------------------------------------------------------------------------- */
+
+int u2i_record(u2i_t *u, const u2i_event_t *events, size_t n, size_t event_size, size_t *recorded,
+               u2i_error_t *err) {
+    const struct check_array a = {events, n, event_size, sizeof(*events), "events"};
+    const void *all;
+    void *copy;
+    size_t ignored;
+    recorded = recorded == NULL ? &ignored : recorded;
+    *recorded = 0;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_array(&a, &all, &copy, err));
+    int rc = check_events(all, n, NULL, err);
+    if (rc == U2I_OK && n > 0) {
+        rc = engine_record(u->engine, all, n, recorded, err);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, void *ctx,
+                    u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    if (user != NULL) {
+        U2I_TRY(check_id(user, "user", -1, err));
+    }
+    return engine_scan_events(u->engine, user, limit, fn, ctx, err);
+}
+
+int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used,
+                            u2i_error_t *err) {
+    u2i_interactions_t own;
+    const void *all;
+    void *copy;
+    size_t ignored;
+    used = used == NULL ? &ignored : used;
+    *used = 0;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_struct(in, sizeof(own), "interactions", &own, err));
+    U2I_TRY(check_id(own.user, "user", -1, err));
+    if (!(own.decay >= 0 && own.decay < 1)) {
+        return error_set(err, U2I_EINVAL, "decay %g must be 0 (none), or over 0 and under 1",
+                         own.decay);
+    }
+    const struct check_array a = {own.events, own.n, own.event_size, sizeof(*own.events), "events"};
+    U2I_TRY(check_array(&a, &all, &copy, err));
+    int rc = check_events(all, own.n, own.user, err);
+    if (rc == U2I_OK) {
+        own.events = all;
+        rc = engine_update_user_profile(u->engine, &own, used, err);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+/* ---- Users ---------------------------------------------------------------------------------- */
+
+int u2i_put_users(u2i_t *u, const u2i_user_t *users, size_t n, size_t user_size, u2i_error_t *err) {
+    const struct check_array a = {users, n, user_size, sizeof(*users), "users"};
+    const void *all;
+    void *copy;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_array(&a, &all, &copy, err));
+    int rc = check_users(all, n, err);
+    if (rc == U2I_OK && n > 0) {
+        rc = engine_put_users(u->engine, all, n, err);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+int u2i_get_user(u2i_t *u, const char *id, u2i_user_t **out, u2i_error_t *err) {
+    if (out == NULL) {
+        return api_missing("out", err);
+    }
+    *out = NULL;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_id(id, "id", -1, err));
+    return engine_get_user(u->engine, id, out, err);
+}
+
+void u2i_user_free(u2i_user_t *user) {
+    mem_free(user); /* one block: engine/items.c */
+}
+
+int u2i_delete_user(u2i_t *u, const char *id, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_id(id, "id", -1, err));
+    return engine_delete_user(u->engine, id, err);
+}
+
+int u2i_scan_users(u2i_t *u, u2i_user_fn fn, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return fn == NULL ? api_missing("fn", err) : engine_scan_users(u->engine, fn, ctx, err);
+}
+
+/* ---- Asking --------------------------------------------------------------------------------- */
+
+/* The fields without which a question makes no sense. */
+static int api_check_question(enum engine_question what, const u2i_query_t *q, u2i_error_t *err) {
+    switch (what) {
+    case ENGINE_SIMILAR_ITEMS:
+        return q->item == NULL ? api_missing("item", err) : U2I_OK;
+    case ENGINE_SIMILAR_USERS:
+        return q->user == NULL ? api_missing("user", err) : U2I_OK;
+    case ENGINE_SEARCH:
+        return (q->text == NULL) != (q->vector == NULL)
+                   ? U2I_OK
+                   : error_set(err, U2I_EINVAL, "search needs either text or vector");
+    case ENGINE_RECOMMEND:
+    case ENGINE_POPULAR:
+        return U2I_OK;
+    }
+    return U2I_OK;
+}
+
+static int api_ask(u2i_t *u, enum engine_question what, const u2i_query_t *in, u2i_result_t **out,
+                   u2i_error_t *err) {
+    u2i_query_t q;
+    if (out == NULL) {
+        return api_missing("out", err);
+    }
+    *out = NULL;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_struct(in, sizeof(q), "query", &q, err));
+    U2I_TRY(check_query(&q, engine_dim(u->engine), err));
+    U2I_TRY(api_check_question(what, &q, err));
+    return engine_ask(u->engine, what, &q, out, err);
+}
+
+int u2i_recommend(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
+    return api_ask(u, ENGINE_RECOMMEND, q, out, err);
+}
+
+int u2i_popular(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
+    return api_ask(u, ENGINE_POPULAR, q, out, err);
+}
+
+int u2i_similar_items(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
+    return api_ask(u, ENGINE_SIMILAR_ITEMS, q, out, err);
+}
+
+int u2i_similar_users(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
+    return api_ask(u, ENGINE_SIMILAR_USERS, q, out, err);
+}
+
+int u2i_search(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
+    return api_ask(u, ENGINE_SEARCH, q, out, err);
+}
+
+size_t u2i_result_count(const u2i_result_t *r) {
+    return engine_result_count(r);
+}
+
+const u2i_hit_t *u2i_result_hit(const u2i_result_t *r, size_t i) {
+    return engine_result_hit(r, i);
+}
+
+void u2i_result_free(u2i_result_t *r) {
+    engine_result_free(r);
+}
+
+/* ---- Settings and care ------------------------------------------------------------------------ */
+
+int u2i_scan_settings(u2i_t *u, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return fn == NULL ? api_missing("fn", err) : engine_scan_settings(u->engine, fn, ctx, err);
+}
+
+int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    if (name == NULL || value == NULL) {
+        return api_missing(name == NULL ? "name" : "value", err);
+    }
+    return engine_get_setting(u->engine, name, value, value_bytes, err);
+}
+
+int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return name == NULL ? api_missing("name", err)
+                        : engine_set_setting(u->engine, name, value, err);
+}
+
+int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {
+    u2i_stats_t full;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_struct(out, sizeof(full), "stats", &full, err));
+    const size_t size = full.struct_size;
+    U2I_TRY(engine_stats(u->engine, &full, err));
+    memcpy(out, &full, size); /* as much as the caller's struct has room for */
+    return U2I_OK;
+}
+
+int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err) {
+    size_t ignored;
+    faults = faults == NULL ? &ignored : faults;
+    *faults = 0;
+    U2I_TRY(api_begin(u, err));
+    return fn == NULL ? api_missing("fn", err) : engine_verify(u->engine, fn, ctx, faults, err);
+}
+
+int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return engine_reembed(u->engine, progress, ctx, err);
+}

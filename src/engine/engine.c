@@ -1,0 +1,235 @@
+/* Opening and closing: the store, then what is derived from it. */
+#include "engine_internal.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "vec/vec.h"
+
+#include <stdio.h>
+
+#define ENGINE_HISTORY_BYTES ((size_t)64 << 20) /* newest events of the users active now */
+
+/* ---- The store ------------------------------------------------------------------------------ */
+
+static bool engine_is_memory(const char *location) {
+    return strcmp(location, ":memory:") == 0;
+}
+
+static int engine_create_store(struct engine *e, const struct engine_options *opt,
+                               struct store_options *so, u2i_error_t *err) {
+    char model[sizeof(e->store->model)];
+    U2I_TRY(embedding_model(opt->model, opt->dim, model, sizeof(model), &so->dim, err));
+    so->model = model;
+    return engine_is_memory(opt->location) ? store_memory_open(so, &e->store, err)
+                                           : store_sqlite_open(opt->location, so, &e->store, err);
+}
+
+/* An existing store says itself what model and dim it has; only a new one is told. */
+static int engine_open_store(struct engine *e, const struct engine_options *opt, u2i_error_t *err) {
+    struct store_options so = {
+        .flags = opt->flags, .clock = opt->clock, .log = opt->log, .listener = engine_listener(e)};
+    if (engine_is_memory(opt->location) || (opt->flags & U2I_OPEN_NEW) != 0) {
+        return engine_create_store(e, opt, &so, err);
+    }
+    so.flags |= U2I_OPEN_EXISTING;
+    const int rc = store_sqlite_open(opt->location, &so, &e->store, err);
+    if (rc != U2I_ENOTFOUND || (opt->flags & (U2I_OPEN_EXISTING | U2I_OPEN_READONLY)) != 0) {
+        return rc;
+    }
+    so.flags = opt->flags;
+    return engine_create_store(e, opt, &so, err);
+}
+
+/* The caller's wishes against what the store has. */
+static int engine_check_model(const struct engine *e, const struct engine_options *opt,
+                              u2i_error_t *err) {
+    const size_t n = opt->model == NULL ? 0 : strlen(opt->model);
+    if (strncmp(e->store->model, opt->model == NULL ? "" : opt->model, n) != 0) {
+        return error_set(err, U2I_EEMBED, "%s was made with model \"%s\", not with \"%s\"",
+                         opt->location, e->store->model, opt->model);
+    }
+    if (opt->dim != 0 && opt->dim != e->store->dim) {
+        return error_set(err, U2I_EEMBED,
+                         "%s has vectors of %u dimensions (model \"%s\"), not of %u", opt->location,
+                         e->store->dim, e->store->model, opt->dim);
+    }
+    return U2I_OK;
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+static int engine_init_locks(struct engine *e) {
+    (void)pthread_mutex_init(&e->refreshing, NULL); /* cannot fail on Linux */
+    (void)pthread_mutex_init(&e->settings_lock, NULL);
+    (void)pthread_mutex_init(&e->reembedding, NULL);
+    (void)pthread_mutex_init(&e->neighbours_lock, NULL);
+    U2I_TRY(rwlock_init(&e->puts));
+    return rwlock_init(&e->embedding);
+}
+
+static int engine_init_derived(struct engine *e, u2i_error_t *err) {
+    e->acted_items = roaring_bitmap_create();
+    e->stale_users = roaring_bitmap_create();
+    if (e->acted_items == NULL || e->stale_users == NULL) {
+        return error_oom(err);
+    }
+    U2I_TRY(settings_init(&e->settings, err));
+    U2I_TRY(histories_new(ENGINE_HISTORY_BYTES, &e->histories, err));
+    return popularity_new(e->settings.popular_half_life_s, e->settings.recent_half_life_s,
+                          &e->popularity, err);
+}
+
+static void engine_free(struct engine *e) {
+    embedding_close(e);
+    flat_free(e->neighbours);
+    histories_free(e->histories);
+    popularity_free(e->popularity);
+    settings_free(&e->settings);
+    mem_free(e->actions);
+    if (e->acted_items != NULL) {
+        roaring_bitmap_free(e->acted_items);
+    }
+    if (e->stale_users != NULL) {
+        roaring_bitmap_free(e->stale_users);
+    }
+    (void)pthread_rwlock_destroy(&e->puts);
+    (void)pthread_rwlock_destroy(&e->embedding);
+    (void)pthread_mutex_destroy(&e->neighbours_lock);
+    (void)pthread_mutex_destroy(&e->reembedding);
+    (void)pthread_mutex_destroy(&e->settings_lock);
+    (void)pthread_mutex_destroy(&e->refreshing);
+    mem_free(e);
+}
+
+int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err) {
+    struct engine *e = mem_zalloc(sizeof(*e));
+    *out = NULL;
+    if (e == NULL) {
+        return error_oom(err);
+    }
+    e->clock = opt->clock;
+    e->log = opt->log;
+    e->readonly = (opt->flags & U2I_OPEN_READONLY) != 0;
+    e->all_users_stale = true;
+    atomic_store(&e->settings_stale, true);
+    atomic_store(&e->popularity_stale, true);
+    int rc = engine_init_locks(e);
+    if (rc == U2I_OK) {
+        rc = engine_init_derived(e, err);
+    }
+    if (rc == U2I_OK) {
+        rc = engine_open_store(e, opt, err);
+    }
+    if (rc == U2I_OK) {
+        e->ops = e->store->ops;
+        rc = engine_check_model(e, opt, err);
+    }
+    if (rc == U2I_OK) {
+        rc = engine_refresh(e, err);
+    }
+    if (rc == U2I_OK) {
+        rc = embedding_open(e, err);
+    }
+    if (rc != U2I_OK) {
+        if (e->store != NULL) {
+            (void)e->store->ops->close(e->store); /* the first error is the one to report */
+        }
+        engine_free(e);
+        return rc;
+    }
+    *out = e;
+    return U2I_OK;
+}
+
+int engine_close(struct engine *e) {
+    if (e == NULL) {
+        return U2I_OK;
+    }
+    u2i_error_t err;
+    if (!e->readonly && atomic_load(&e->unsaved_events) > 0 && popular_save(e, &err) != U2I_OK) {
+        log_line(&e->log, U2I_LOG_INFO, "popularity is not saved (%s); it will be counted anew",
+                 err.msg);
+    }
+    const int rc = e->ops->close(e->store);
+    engine_free(e);
+    return rc;
+}
+
+uint32_t engine_dim(const struct engine *e) {
+    return e->store->dim;
+}
+
+const struct clock *engine_clock(const struct engine *e) {
+    return e->clock;
+}
+
+/* ---- Settings ------------------------------------------------------------------------------- */
+
+int engine_scan_settings(struct engine *e, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {
+    U2I_TRY(engine_refresh(e, err));
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    settings_each(&e->settings, fn, ctx);
+    e->ops->read_end(e->store);
+    return U2I_OK;
+}
+
+int engine_get_setting(struct engine *e, const char *name, char *value, size_t value_bytes,
+                       u2i_error_t *err) {
+    U2I_TRY(engine_refresh(e, err));
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    const int rc = settings_print(&e->settings, name, value, value_bytes, err);
+    e->ops->read_end(e->store);
+    return rc;
+}
+
+/* Tried on the settings as they are, then written; every process takes it in from the store. */
+int engine_set_setting(struct engine *e, const char *name, const char *value, u2i_error_t *err) {
+    struct settings trial;
+    U2I_TRY(settings_init(&trial, err));
+    int rc = U2I_OK;
+    const bool names_action = value != NULL && strcmp(name, "unknown_action") == 0;
+    if (names_action && strcmp(value, "refuse") != 0) {
+        char weight[32];
+        char full[U2I_ACTION_MAX_BYTES + sizeof("action.")];
+        (void)snprintf(full, sizeof(full), "action.%s", value); /* cut: then it is not found */
+        rc = engine_get_setting(e, full, weight, sizeof(weight), NULL);
+        rc = rc == U2I_OK ? settings_put(&trial, full, weight, err)
+                          : error_set(err, U2I_EINVAL, "there is no action \"%s\"", value);
+    }
+    if (rc == U2I_OK) {
+        rc = settings_put(&trial, name, value, err);
+    }
+    settings_free(&trial);
+    if (rc == U2I_OK) {
+        rc = e->ops->put_setting(e->store, name, value, err);
+    }
+    return rc == U2I_OK ? engine_refresh(e, err) : rc;
+}
+
+/* ---- Care ----------------------------------------------------------------------------------- */
+
+int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
+    struct store_stats s;
+    U2I_TRY(e->ops->stats(e->store, &s, err));
+    out->items = s.items;
+    out->items_unknown = s.items_unknown;
+    out->items_no_vector = s.items_no_vector;
+    out->users = s.users;
+    out->events = s.events;
+    out->sequence = s.sequence;
+    out->file_bytes = s.file_bytes;
+    out->dim = e->store->dim;
+    (void)snprintf(out->model, sizeof(out->model), "%s", e->store->model);
+    (void)snprintf(out->simd, sizeof(out->simd), "%s", vec_get()->name);
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
+                        popularity_bytes(e->popularity) +
+                        roaring_bitmap_size_in_bytes(e->acted_items) +
+                        (e->neighbours == NULL ? 0 : flat_bytes(e->neighbours));
+    e->ops->read_end(e->store);
+    return U2I_OK;
+}
+
+int engine_verify(struct engine *e, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err) {
+    return e->ops->verify(e->store, fn, ctx, faults, err);
+}

@@ -1,0 +1,117 @@
+/* What the files of engine/ share.
+ *
+ * Everything derived (settings, actions, popularity, histories, stale users) is guarded by the store's
+ * read section: answers look at it inside one, and it is changed only by the store's listener or by
+ * store->alone(), when none is open. Beside that there are, in the order in which they are taken:
+ *   settings_lock  for recording, which needs no read section: also held where settings are exchanged
+ *   reembedding  held for the whole of learning and re-embedding
+ *   puts         shared by writes of items; exclusive by one step of a re-embedding
+ *   neighbours   inside a read section: the index of profiles, brought up to date by whoever asks
+ *   embedding    shared while a text is embedded, exclusive while the embedder is exchanged; whoever
+ *                holds it takes nothing else */
+#ifndef U2I_ENGINE_INTERNAL_H
+#define U2I_ENGINE_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/thread.h"
+#include "embed/embed.h"
+#include "engine.h"
+#include "flat/flat.h"
+#include "history.h"
+#include "profile/profile.h"
+#include "settings.h"
+#include "store/store.h"
+#include <stdatomic.h>
+
+struct engine {
+    struct store *store;
+    const struct store_ops *ops;
+    const struct clock *clock;
+    struct log log;
+    bool readonly;
+
+    struct settings settings;
+    atomic_bool settings_stale;
+    pthread_mutex_t settings_lock;
+    const struct action **actions; /* by the store's number; NULL where no setting names it */
+    size_t actions_n, actions_cap;
+
+    struct popularity *popularity;
+    atomic_bool popularity_stale;
+    atomic_bool deriving;          /* popularity is being counted anew, beside the one in use */
+    roaring_bitmap_t *acted_items; /* rows that events name: a change of one moves profiles */
+    uint64_t counted_seq;          /* events up to here are in popularity */
+    atomic_size_t unsaved_events;  /* recorded since popularity was last saved */
+    pthread_mutex_t refreshing;    /* one thread at a time derives settings and popularity anew */
+
+    struct histories *histories;
+
+    pthread_mutex_t reembedding;
+    pthread_rwlock_t puts;
+    pthread_rwlock_t embedding;
+    struct embedder *embedder;         /* NULL: the caller's vectors */
+    uint32_t embedding_number;         /* of the embedder's state; 0 = nothing learnt */
+    _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
+    _Atomic uint32_t learnt_items;     /* how many items the state was learnt from */
+    atomic_size_t put_since_learnt;
+
+    pthread_mutex_t neighbours_lock;
+    struct flat *neighbours;       /* profiles by user row */
+    roaring_bitmap_t *stale_users; /* whose profile in `neighbours` is out of date */
+    bool all_users_stale;
+};
+
+/* refresh.c: settings and what follows from them. Call outside of a read section, before any work
+ * that depends on settings; cheap when nothing has changed. */
+int engine_refresh(struct engine *e, u2i_error_t *err);
+struct history_source engine_history_source(const struct engine *e);
+struct store_listener engine_listener(struct engine *e);
+
+/* popular.c */
+struct counted { /* popularity in the making */
+    struct popularity *popularity;
+    roaring_bitmap_t *items;
+    uint64_t seq;
+};
+int popular_derive(struct engine *e, const struct settings *s, struct counted *out,
+                   u2i_error_t *err);
+int popular_catch_up(struct engine *e, const struct settings *s, struct counted *c,
+                     u2i_error_t *err);
+void popular_discard(struct counted *c);
+int popular_save(struct engine *e, u2i_error_t *err);
+float popular_weight(const struct action *a); /* 0 = does not count */
+
+/* embedding.c */
+#define EMBEDDING_SETTING                                                                          \
+    "internal.embedding" /* number of the newest state: tells other processes */
+int embedding_open(struct engine *e, u2i_error_t *err);
+void embedding_close(struct engine *e);
+/* Takes in a state that another process has learnt; part of engine_refresh(). */
+int embedding_refresh(struct engine *e, u2i_error_t *err);
+/* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
+int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
+                  uint32_t *number, u2i_error_t *err);
+/* Learns and re-embeds if the catalogue has doubled since it was last learnt. */
+int embedding_grow(struct engine *e, size_t put, u2i_error_t *err);
+/* A name and dim for a new store: `model` as the public options have it. */
+int embedding_model(const char *model, uint32_t dim, char *name, size_t name_bytes,
+                    uint32_t *name_dim, u2i_error_t *err);
+
+/* taste.c: a user's profile with what it is made of; lives in an arena. */
+struct taste {
+    float *vector; /* unit; NULL = no positive direction */
+    struct profile_entry *entries;
+    const float **vectors; /* of the entries; items that are gone have no entry */
+    size_t entries_n;
+};
+int taste_build(struct engine *e, const struct history *h, struct arena *a, struct taste *out,
+                u2i_error_t *err);
+/* Which entry pulls the item of `row` most: the summands of the profile's inner product with it. */
+int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct arena *a,
+                  struct profile_pull *out, u2i_error_t *err);
+
+/* neighbours.c, inside a read section */
+int neighbours_search(struct engine *e, uint32_t user, uint32_t k, struct hit *out, uint32_t *n,
+                      u2i_error_t *err);
+
+#endif

@@ -1,0 +1,252 @@
+/* Items and users going in and coming out: texts get their vectors on the way in, copies are packed
+ * into one allocation on the way out. */
+#include "engine_internal.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "vec/vec.h"
+
+/* ---- Putting items -------------------------------------------------------------------------- */
+
+/* The caller's vectors, scaled to unit length. */
+static int items_copy_vectors(const struct engine *e, const u2i_item_t *items, size_t n,
+                              struct store_item *rows, float *vectors, u2i_error_t *err) {
+    const uint32_t dim = e->store->dim;
+    for (size_t i = 0; i < n; i++) {
+        float *v = vectors + i * dim;
+        if (items[i].vector == NULL) {
+            return error_at(
+                err, U2I_EEMBED, (int32_t)i,
+                "item \"%s\" has no vector, and the store (model \"none\") cannot make one",
+                items[i].id);
+        }
+        memcpy(v, items[i].vector, dim * sizeof(*v));
+        if (!vec_normalise(v, dim)) {
+            return error_at(err, U2I_EINVAL, (int32_t)i,
+                            "the vector of item \"%s\" has length 0 or is not finite", items[i].id);
+        }
+        rows[i].vector = v;
+    }
+    return U2I_OK;
+}
+
+static bool items_is_zero(const float *v, uint32_t dim) {
+    for (uint32_t i = 0; i < dim; i++) {
+        if (v[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *items, size_t n,
+                       struct store_item *rows, u2i_error_t *err) {
+    const uint32_t dim = e->store->dim;
+    struct embed_text *texts = arena_array(a, n, sizeof(*texts));
+    float *vectors = arena_array(a, n * dim, sizeof(*vectors));
+    uint32_t number;
+    if (texts == NULL || vectors == NULL) {
+        return error_oom(err);
+    }
+    if (e->embedder == NULL) {
+        return items_copy_vectors(e, items, n, rows, vectors, err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].vector != NULL) {
+            return error_at(
+                err, U2I_EEMBED, (int32_t)i,
+                "item \"%s\" brings a vector, but the store makes its own (model \"%s\"); "
+                "create the store with model \"none\" to bring yours",
+                items[i].id, e->store->model);
+        }
+        texts[i] = (struct embed_text){items[i].title, items[i].category, items[i].text};
+    }
+    U2I_TRY(embedding_run(e, texts, n, vectors, &number, err));
+    for (size_t i = 0; i < n; i++) {
+        rows[i].embedding = number;
+        rows[i].vector = items_is_zero(vectors + i * dim, dim) ? NULL : vectors + i * dim;
+    }
+    return U2I_OK;
+}
+
+int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err) {
+    struct arena scratch = {0};
+    struct store_item *rows = arena_array(&scratch, n, sizeof(*rows));
+    int rc = rows == NULL ? error_oom(err) : engine_refresh(e, err);
+    for (size_t i = 0; i < n && rc == U2I_OK; i++) {
+        rows[i] = (struct store_item){.id = items[i].id,
+                                      .title = items[i].title,
+                                      .text = items[i].text,
+                                      .category = items[i].category,
+                                      .attrs_json = items[i].attrs_json};
+    }
+    if (rc == U2I_OK) {
+        (void)pthread_rwlock_rdlock(&e->puts);
+        rc = items_embed(e, &scratch, items, n, rows, err);
+        if (rc == U2I_OK) {
+            rc = e->ops->put_items(e->store, rows, n, err);
+        }
+        (void)pthread_rwlock_unlock(&e->puts);
+    }
+    arena_free(&scratch);
+    if (rc == U2I_OK && embedding_grow(e, n, err) != U2I_OK) {
+        /* The items are stored and found; better word weights can wait for the next attempt. */
+        log_line(&e->log, U2I_LOG_WARN, "word weights are not renewed: %s",
+                 err == NULL ? "" : err->msg);
+        error_clear(err);
+    }
+    return rc;
+}
+
+int engine_delete_items(struct engine *e, const char *const *ids, size_t n, size_t *deleted,
+                        u2i_error_t *err) {
+    return e->ops->delete_items(e->store, ids, n, deleted, err);
+}
+
+/* ---- Copies --------------------------------------------------------------------------------- */
+
+static size_t copy_bytes(const char *s) {
+    return s == NULL ? 0 : strlen(s) + 1;
+}
+
+static const char *copy_string(char **at, const char *s) {
+    if (s == NULL) {
+        return NULL;
+    }
+    const size_t n = strlen(s) + 1;
+    char *copy = memcpy(*at, s, n);
+    *at += n;
+    return copy;
+}
+
+/* One block: the struct, the vector, the strings. */
+static int items_copy(const struct store_item *from, uint32_t dim, u2i_item_t **out,
+                      u2i_error_t *err) {
+    const size_t vector_bytes = from->vector == NULL ? 0 : dim * sizeof(float);
+    const size_t bytes = sizeof(u2i_item_t) + vector_bytes + copy_bytes(from->id) +
+                         copy_bytes(from->title) + copy_bytes(from->text) +
+                         copy_bytes(from->category) + copy_bytes(from->attrs_json);
+    char *block = mem_alloc(bytes);
+    if (block == NULL) {
+        return error_oom(err);
+    }
+    u2i_item_t *item = (u2i_item_t *)(void *)block;
+    char *at = block + sizeof(*item);
+    *item = (u2i_item_t){0};
+    if (vector_bytes > 0) {
+        item->vector = memcpy(at, from->vector, vector_bytes);
+        at += vector_bytes;
+    }
+    item->id = copy_string(&at, from->id);
+    item->title = copy_string(&at, from->title);
+    item->text = copy_string(&at, from->text);
+    item->category = copy_string(&at, from->category);
+    item->attrs_json = copy_string(&at, from->attrs_json);
+    *out = item;
+    return U2I_OK;
+}
+
+int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_error_t *err) {
+    struct arena scratch = {0};
+    struct store_item item;
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    const uint32_t row = e->ops->item_row(e->store, id);
+    int rc = U2I_OK;
+    if (row == STORE_NONE || !e->ops->item_live(e->store, row)) {
+        rc = error_set(err, U2I_ENOTFOUND, "there is no item \"%s\"", id);
+    } else {
+        rc = e->ops->get_item(e->store, row, &scratch, &item, err);
+    }
+    if (rc == U2I_OK) {
+        rc = items_copy(&item, e->store->dim, out, err);
+    }
+    e->ops->read_end(e->store);
+    arena_free(&scratch);
+    return rc;
+}
+
+struct item_scan {
+    u2i_item_fn fn;
+    void *ctx;
+};
+
+static int items_scan_one(void *ctx, const struct store_item *from) {
+    const struct item_scan *scan = ctx;
+    const u2i_item_t item = {from->id,       from->title,      from->text,
+                             from->category, from->attrs_json, from->vector};
+    return scan->fn(scan->ctx, &item);
+}
+
+int engine_scan_items(struct engine *e, u2i_item_fn fn, void *ctx, u2i_error_t *err) {
+    struct item_scan scan = {fn, ctx};
+    return e->ops->scan_items(e->store, items_scan_one, &scan, err);
+}
+
+/* ---- Users ---------------------------------------------------------------------------------- */
+
+int engine_put_users(struct engine *e, const u2i_user_t *users, size_t n, u2i_error_t *err) {
+    struct store_user *rows = alloc_array(n, sizeof(*rows));
+    if (rows == NULL) {
+        return error_oom(err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = (struct store_user){.id = users[i].id,
+                                      .interests = users[i].interests,
+                                      .attrs_json = users[i].attrs_json,
+                                      .decay = users[i].decay};
+    }
+    const int rc = e->ops->put_users(e->store, rows, n, err);
+    mem_free(rows);
+    return rc;
+}
+
+static int users_copy(const struct store_user *from, u2i_user_t **out, u2i_error_t *err) {
+    char *block = mem_alloc(sizeof(u2i_user_t) + copy_bytes(from->id) +
+                            copy_bytes(from->interests) + copy_bytes(from->attrs_json));
+    if (block == NULL) {
+        return error_oom(err);
+    }
+    u2i_user_t *user = (u2i_user_t *)(void *)block;
+    char *at = block + sizeof(*user);
+    user->decay = from->decay;
+    user->id = copy_string(&at, from->id);
+    user->interests = copy_string(&at, from->interests);
+    user->attrs_json = copy_string(&at, from->attrs_json);
+    *out = user;
+    return U2I_OK;
+}
+
+int engine_get_user(struct engine *e, const char *id, u2i_user_t **out, u2i_error_t *err) {
+    struct arena scratch = {0};
+    struct store_user user;
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    const uint32_t row = e->ops->user_row(e->store, id);
+    int rc = row == STORE_NONE ? error_set(err, U2I_ENOTFOUND, "there is no user \"%s\"", id)
+                               : e->ops->get_user(e->store, row, &scratch, &user, err);
+    if (rc == U2I_OK) {
+        rc = users_copy(&user, out, err);
+    }
+    e->ops->read_end(e->store);
+    arena_free(&scratch);
+    return rc;
+}
+
+int engine_delete_user(struct engine *e, const char *id, u2i_error_t *err) {
+    return e->ops->delete_user(e->store, id, err);
+}
+
+struct user_scan {
+    u2i_user_fn fn;
+    void *ctx;
+};
+
+static int users_scan_one(void *ctx, const struct store_user *from) {
+    const struct user_scan *scan = ctx;
+    const u2i_user_t user = {from->id, from->interests, from->attrs_json, from->decay};
+    return scan->fn(scan->ctx, &user);
+}
+
+int engine_scan_users(struct engine *e, u2i_user_fn fn, void *ctx, u2i_error_t *err) {
+    struct user_scan scan = {fn, ctx};
+    return e->ops->scan_users(e->store, users_scan_one, &scan, err);
+}

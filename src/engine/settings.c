@@ -1,0 +1,414 @@
+/* One row per setting: where it lives in struct settings, what it accepts, what it means. Actions are
+ * settings too (action.NAME), kept as a sorted array since a store may add its own. */
+#include "settings.h"
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum setting_type { SETTING_REAL, SETTING_INTEGER, SETTING_CHOICE, SETTING_ACTION };
+
+struct setting_def {
+    const char *name, *initial, *help;
+    enum setting_type type;
+    size_t at;              /* offset in struct settings */
+    double min, max;        /* inclusive */
+    const char *choices[4]; /* their index is the value */
+};
+
+#define AT(field) offsetof(struct settings, field)
+/* Sorted by name; action.* sort before all of them. */
+static const struct setting_def setting_defs[] = {
+    {"decay",
+     "0.9",
+     "profile_mode decay: an event weighs decay^rank; over 0, under 1",
+     SETTING_REAL,
+     AT(recency.decay),
+     1e-6,
+     0.999999,
+     {0}},
+    {"durability",
+     "full",
+     "full: an acknowledged write survives a power cut; normal: it survives a crash of the process",
+     SETTING_CHOICE,
+     AT(durability),
+     0,
+     0,
+     {"full", "normal"}},
+    {"half_life_s",
+     "7776000",
+     "an event counts half after this many seconds (90 days)",
+     SETTING_REAL,
+     AT(recency.half_life_s),
+     1,
+     1e11,
+     {0}},
+    {"max_future_s",
+     "86400",
+     "an event further ahead of now than this is refused",
+     SETTING_INTEGER,
+     AT(max_future_s),
+     0,
+     4e9,
+     {0}},
+    {"popular_blend",
+     "0.5",
+     "share of the recent count in popularity, 0..1",
+     SETTING_REAL,
+     AT(popular_blend),
+     0,
+     1,
+     {0}},
+    {"popular_half_life_s",
+     "31536000",
+     "half-life of the long-term popularity count (365 days)",
+     SETTING_REAL,
+     AT(popular_half_life_s),
+     1,
+     1e11,
+     {0}},
+    {"profile_mode",
+     "rank",
+     "recency of an event: rank (rank^-rank_power x half-life), decay (decay^rank) or half_life",
+     SETTING_CHOICE,
+     AT(recency.mode),
+     0,
+     0,
+     {"rank", "decay", "half_life"}},
+    {"rank_power",
+     "0.5",
+     "profile_mode rank: the power p of rank^-p, 0..4",
+     SETTING_REAL,
+     AT(recency.rank_power),
+     0,
+     4,
+     {0}},
+    {"recency_floor",
+     "0.02",
+     "least share of the newest event's recency that an old event keeps",
+     SETTING_REAL,
+     AT(recency.floor),
+     0,
+     1,
+     {0}},
+    {"recent_half_life_s",
+     "604800",
+     "half-life of the recent popularity count (7 days)",
+     SETTING_REAL,
+     AT(recent_half_life_s),
+     1,
+     1e11,
+     {0}},
+    {"unknown_action",
+     "refuse",
+     "an event with an action that no setting names: refuse, or the action it is taken for",
+     SETTING_ACTION,
+     AT(unknown_action),
+     0,
+     0,
+     {0}},
+    {"unknown_item",
+     "refuse",
+     "an event with an item that does not exist: refuse, or keep for later",
+     SETTING_CHOICE,
+     AT(unknown_item),
+     0,
+     0,
+     {"refuse", "keep"}},
+    {"window",
+     "500",
+     "how many of a user's newest events make the profile",
+     SETTING_INTEGER,
+     AT(window),
+     1,
+     U2I_WINDOW_MAX,
+     {0}},
+};
+#undef AT
+#define SETTINGS_N (sizeof(setting_defs) / sizeof(setting_defs[0]))
+
+/* The reference's weights, except that a dislike excludes instead of pulling the profile away: a
+ * weight of -2 measurably hurts (docs/profiles.md). */
+static const struct {
+    const char *name, *value;
+} setting_actions[] = {
+    {"add_cart", "3"},      {"buy", "3"},        {"click", "1.5"},
+    {"dislike", "exclude"}, {"favorite", "2.5"}, {"impression", "0"},
+    {"like", "2.5"},        {"purchase", "5"},   {"view", "1"},
+};
+#define SETTING_ACTIONS_N (sizeof(setting_actions) / sizeof(setting_actions[0]))
+#define ACTION_PREFIX     "action."
+#define ACTION_HELP                                                                                \
+    "weight of an event with this action; below 0 or \"exclude\": the item is left out"
+
+/* ---- Actions ------------------------------------------------------------------------------ */
+
+static const char *action_initial(const char *name) {
+    for (size_t i = 0; i < SETTING_ACTIONS_N; i++) {
+        if (strcmp(setting_actions[i].name, name) == 0) {
+            return setting_actions[i].value;
+        }
+    }
+    return NULL;
+}
+
+/* Where `name` is, or where it would go. */
+static size_t action_position(const struct settings *s, const char *name, bool *found) {
+    size_t i = 0;
+    while (i < s->actions_n && strcmp(s->actions[i].name, name) < 0) {
+        i++;
+    }
+    *found = i < s->actions_n && strcmp(s->actions[i].name, name) == 0;
+    return i;
+}
+
+const struct action *settings_action(const struct settings *s, const char *name) {
+    bool found;
+    const size_t i = action_position(s, name, &found);
+    return found ? &s->actions[i] : NULL;
+}
+
+static bool action_name_ok(const char *name) {
+    const size_t n = strlen(name);
+    const size_t plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789_-.");
+    return n >= 1 && n <= U2I_ACTION_MAX_BYTES && plain == n;
+}
+
+static int setting_number(const char *value, double *out) {
+    char *end;
+    errno = 0;
+    *out = strtod(value, &end);
+    return *value != '\0' && *end == '\0' && errno == 0 && isfinite(*out) ? U2I_OK : U2I_EINVAL;
+}
+
+static int action_parse(const char *name, const char *value, struct action *out, u2i_error_t *err) {
+    double weight = 0;
+    const bool exclude = strcmp(value, "exclude") == 0;
+    if (!exclude && (setting_number(value, &weight) != U2I_OK || fabs(weight) > 1000)) {
+        return error_set(err, U2I_EINVAL,
+                         "action.%s is \"%s\", but must be a weight -1000..1000 or \"exclude\"",
+                         name, value);
+    }
+    *out = (struct action){.weight = (float)weight, .exclude = exclude || weight < 0};
+    (void)snprintf(out->name, sizeof(out->name), "%s", name); /* fits: action_name_ok() */
+    return U2I_OK;
+}
+
+static void action_remove(struct settings *s, const char *name) {
+    bool found;
+    const size_t i = action_position(s, name, &found);
+    if (found) {
+        s->actions_n--;
+        memmove(&s->actions[i], &s->actions[i + 1], (s->actions_n - i) * sizeof(s->actions[0]));
+    }
+}
+
+static int action_put(struct settings *s, const char *name, const char *value, u2i_error_t *err) {
+    if (!action_name_ok(name)) {
+        return error_set(err, U2I_EINVAL,
+                         "an action's name has 1 to %d letters, digits, '_', '-' or '.'",
+                         U2I_ACTION_MAX_BYTES);
+    }
+    if (value == NULL) {
+        value = action_initial(name);
+    }
+    if (value == NULL) {
+        action_remove(s, name);
+        return U2I_OK;
+    }
+    struct action a;
+    U2I_TRY(action_parse(name, value, &a, err));
+    bool found;
+    const size_t i = action_position(s, name, &found);
+    if (!found) {
+        if (array_reserve(&s->actions, &s->actions_cap, s->actions_n + 1, sizeof(a)) != U2I_OK) {
+            return error_oom(err);
+        }
+        memmove(&s->actions[i + 1], &s->actions[i], (s->actions_n - i) * sizeof(a));
+        s->actions_n++;
+    }
+    s->actions[i] = a;
+    return U2I_OK;
+}
+
+static void action_print(const struct action *a, char *buf, size_t bytes) {
+    if (a->exclude && a->weight >= 0) {
+        (void)snprintf(buf, bytes, "exclude");
+    } else {
+        (void)snprintf(buf, bytes, "%g", (double)a->weight);
+    }
+}
+
+/* ---- One setting ---------------------------------------------------------------------------- */
+
+static const struct setting_def *setting_find(const char *name) {
+    for (size_t i = 0; i < SETTINGS_N; i++) {
+        if (strcmp(setting_defs[i].name, name) == 0) {
+            return &setting_defs[i];
+        }
+    }
+    return NULL;
+}
+
+static void *setting_field(const struct settings *s, const struct setting_def *d) {
+    return (char *)(uintptr_t)s + d->at; /* writers pass a settings of their own */
+}
+
+static int setting_put_number(struct settings *s, const struct setting_def *d, const char *value,
+                              u2i_error_t *err) {
+    double x;
+    const bool whole = d->type == SETTING_INTEGER;
+    if (setting_number(value, &x) != U2I_OK || x < d->min || x > d->max ||
+        (whole && x != floor(x))) {
+        return error_set(err, U2I_EINVAL, "%s is \"%s\", but must be a %snumber from %g to %g",
+                         d->name, value, whole ? "whole " : "", d->min, d->max);
+    }
+    if (whole) {
+        *(uint32_t *)setting_field(s, d) = (uint32_t)x;
+    } else {
+        *(double *)setting_field(s, d) = x;
+    }
+    return U2I_OK;
+}
+
+static int setting_put_choice(struct settings *s, const struct setting_def *d, const char *value,
+                              u2i_error_t *err) {
+    struct buf accepted = {0};
+    for (int i = 0; i < 4 && d->choices[i] != NULL; i++) {
+        if (strcmp(d->choices[i], value) == 0) {
+            *(int *)setting_field(s, d) = i;
+            buf_free(&accepted);
+            return U2I_OK;
+        }
+        buf_printf(&accepted, "%s\"%s\"", i == 0 ? "" : " or ", d->choices[i]);
+    }
+    const int rc = error_set(err, U2I_EINVAL, "%s is \"%s\", but must be %s", d->name, value,
+                             accepted.failed ? "another word" : accepted.data);
+    buf_free(&accepted);
+    return rc;
+}
+
+static int setting_put_action(struct settings *s, const struct setting_def *d, const char *value,
+                              u2i_error_t *err) {
+    const bool refuse = strcmp(value, "refuse") == 0;
+    if (!refuse && settings_action(s, value) == NULL) {
+        return error_set(err, U2I_EINVAL, "%s is \"%s\", but must be \"refuse\" or an action",
+                         d->name, value);
+    }
+    (void)snprintf(setting_field(s, d), U2I_ACTION_MAX_BYTES + 1, "%s", refuse ? "" : value);
+    return U2I_OK;
+}
+
+int settings_put(struct settings *s, const char *name, const char *value, u2i_error_t *err) {
+    if (strncmp(name, ACTION_PREFIX, strlen(ACTION_PREFIX)) == 0) {
+        return action_put(s, name + strlen(ACTION_PREFIX), value, err);
+    }
+    const struct setting_def *d = setting_find(name);
+    if (d == NULL) {
+        return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
+    }
+    value = value == NULL ? d->initial : value;
+    switch (d->type) {
+    case SETTING_REAL:
+    case SETTING_INTEGER:
+        return setting_put_number(s, d, value, err);
+    case SETTING_CHOICE:
+        return setting_put_choice(s, d, value, err);
+    case SETTING_ACTION:
+        return setting_put_action(s, d, value, err);
+    }
+    return error_set(err, U2I_EINTERNAL, "setting %s has no type", name);
+}
+
+static void setting_print(const struct settings *s, const struct setting_def *d, char *buf,
+                          size_t bytes) {
+    const void *field = setting_field(s, d);
+    switch (d->type) {
+    case SETTING_REAL:
+        (void)snprintf(buf, bytes, "%.12g", *(const double *)field);
+        break;
+    case SETTING_INTEGER:
+        (void)snprintf(buf, bytes, "%u", *(const uint32_t *)field);
+        break;
+    case SETTING_CHOICE:
+        (void)snprintf(buf, bytes, "%s", d->choices[*(const int *)field]);
+        break;
+    case SETTING_ACTION:
+        (void)snprintf(buf, bytes, "%s",
+                       *(const char *)field == '\0' ? "refuse" : (const char *)field);
+        break;
+    }
+}
+
+int settings_print(const struct settings *s, const char *name, char *buf, size_t bytes,
+                   u2i_error_t *err) {
+    char text[64];
+    if (strncmp(name, ACTION_PREFIX, strlen(ACTION_PREFIX)) == 0) {
+        const struct action *a = settings_action(s, name + strlen(ACTION_PREFIX));
+        if (a == NULL) {
+            return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
+        }
+        action_print(a, text, sizeof(text));
+    } else {
+        const struct setting_def *d = setting_find(name);
+        if (d == NULL) {
+            return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
+        }
+        setting_print(s, d, text, sizeof(text));
+    }
+    if (strlen(text) >= bytes) {
+        return error_set(err, U2I_EINVAL, "the value of \"%s\" needs %zu bytes, the buffer has %zu",
+                         name, strlen(text) + 1, bytes);
+    }
+    memcpy(buf, text, strlen(text) + 1);
+    return U2I_OK;
+}
+
+/* ---- All of them ---------------------------------------------------------------------------- */
+
+void settings_each(const struct settings *s, u2i_setting_fn fn, void *ctx) {
+    char name[sizeof(ACTION_PREFIX) + U2I_ACTION_MAX_BYTES], value[64];
+    for (size_t i = 0; i < s->actions_n; i++) {
+        const struct action *a = &s->actions[i];
+        const char *initial = action_initial(a->name);
+        (void)snprintf(name, sizeof(name), ACTION_PREFIX "%s", a->name);
+        action_print(a, value, sizeof(value));
+        const u2i_setting_t shown = {name, value, initial == NULL ? "" : initial, ACTION_HELP};
+        if (fn(ctx, &shown) != 0) {
+            return;
+        }
+    }
+    for (size_t i = 0; i < SETTINGS_N; i++) {
+        const struct setting_def *d = &setting_defs[i];
+        setting_print(s, d, value, sizeof(value));
+        const u2i_setting_t shown = {d->name, value, d->initial, d->help};
+        if (fn(ctx, &shown) != 0) {
+            return;
+        }
+    }
+}
+
+int settings_init(struct settings *s, u2i_error_t *err) {
+    *s = (struct settings){0};
+    int rc = U2I_OK;
+    for (size_t i = 0; i < SETTING_ACTIONS_N && rc == U2I_OK; i++) {
+        rc = action_put(s, setting_actions[i].name, NULL, err);
+    }
+    for (size_t i = 0; i < SETTINGS_N && rc == U2I_OK; i++) {
+        rc = settings_put(s, setting_defs[i].name, NULL, err);
+    }
+    if (rc != U2I_OK) {
+        settings_free(s);
+    }
+    return rc;
+}
+
+void settings_free(struct settings *s) {
+    mem_free(s->actions);
+    *s = (struct settings){0};
+}

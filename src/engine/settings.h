@@ -1,0 +1,42 @@
+/* Settings: their names, defaults, ranges and help in one table; their values, parsed and checked,
+ * in one struct that the rest of the engine reads. Stored as text, so that a newer version's setting
+ * survives an older one. No locks: the engine replaces the struct while nobody reads. */
+#ifndef U2I_ENGINE_SETTINGS_H
+#define U2I_ENGINE_SETTINGS_H
+
+#include "profile/profile.h"
+#include "store/store.h"
+#include "u2i.h"
+
+/* What an action means for a profile. */
+struct action {
+    char name[U2I_ACTION_MAX_BYTES + 1];
+    float weight; /* < 0: a dislike that also pulls away; 0: neither likes nor counts as seen */
+    bool exclude; /* the item is never recommended to this user again */
+};
+
+struct settings {
+    struct profile_recency recency;
+    uint32_t window;
+    char unknown_action[U2I_ACTION_MAX_BYTES + 1]; /* "" = refuse */
+    enum store_unknown_item unknown_item;
+    int durability; /* 0 full, 1 normal: the store reads it from its table by itself */
+    double popular_half_life_s, recent_half_life_s, popular_blend;
+    uint32_t max_future_s;
+    struct action *actions; /* sorted by name */
+    size_t actions_n, actions_cap;
+};
+
+int settings_init(struct settings *s, u2i_error_t *err); /* the defaults */
+void settings_free(struct settings *s);
+/* Parses and stores one value; NULL = the default (an added action is removed). U2I_ENOTFOUND for an
+ * unknown name, U2I_EINVAL with what is accepted; s is unchanged then. */
+int settings_put(struct settings *s, const char *name, const char *value, u2i_error_t *err);
+/* Value as text into buf. U2I_ENOTFOUND. */
+int settings_print(const struct settings *s, const char *name, char *buf, size_t bytes,
+                   u2i_error_t *err);
+/* Every setting in order of name, as the public scan shows it; non-zero from fn stops. */
+void settings_each(const struct settings *s, u2i_setting_fn fn, void *ctx);
+const struct action *settings_action(const struct settings *s, const char *name); /* NULL */
+
+#endif

@@ -1,0 +1,123 @@
+/* A user's profile: the events' weights (profile/), each paired with its own item's vector, so that an
+ * item that is gone takes only its own weight with it. */
+#include "engine_internal.h"
+
+#include "base/error.h"
+#include "vec/vec.h"
+
+/* Action weights by the store's number, as profile_entries() wants them. */
+static float *taste_action_weights(const struct engine *e, struct arena *a) {
+    float *weights = arena_array(a, e->actions_n + 1, sizeof(*weights));
+    for (size_t i = 0; weights != NULL && i < e->actions_n; i++) {
+        weights[i] = e->actions[i] == NULL ? 0 : e->actions[i]->weight;
+    }
+    return weights;
+}
+
+static struct profile_recency taste_recency(const struct engine *e, const struct history *h) {
+    struct profile_recency how = e->settings.recency;
+    if (h->decay > 0) {
+        how.mode = PROFILE_DECAY;
+        how.decay = h->decay;
+    }
+    return how;
+}
+
+/* Pairs each entry with its item's vector and leaves out the items that have none. */
+static void taste_find_vectors(struct engine *e, struct taste *t, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const float *v = e->ops->vector(e->store, STORE_CONTENT, t->entries[i].item);
+        if (v != NULL) {
+            t->entries[t->entries_n] = t->entries[i];
+            t->vectors[t->entries_n++] = v;
+        }
+    }
+}
+
+/* vector = Σ w v / |Σ w v|. False if it points nowhere near what the user liked (`liked`, scratch): a
+ * profile of dislikes says only what to keep away from, not where to go. */
+static bool taste_sum(const struct taste *t, uint32_t dim, float *liked) {
+    const struct vec_ops *vec = vec_get();
+    memset(liked, 0, dim * sizeof(*liked));
+    for (size_t i = 0; i < t->entries_n; i++) {
+        if (t->entries[i].weight > 0) {
+            vec->axpy(t->entries[i].weight, t->vectors[i], liked, dim);
+        }
+    }
+    memcpy(t->vector, liked, dim * sizeof(*liked));
+    for (size_t i = 0; i < t->entries_n; i++) {
+        if (t->entries[i].weight < 0) {
+            vec->axpy(t->entries[i].weight, t->vectors[i], t->vector, dim);
+        }
+    }
+    return vec->dot(t->vector, liked, dim) > 0 && vec_normalise(t->vector, dim);
+}
+
+int taste_build(struct engine *e, const struct history *h, struct arena *a, struct taste *out,
+                u2i_error_t *err) {
+    *out = (struct taste){0};
+    if (h->n == 0) {
+        return U2I_OK;
+    }
+    float *recency = arena_array(a, h->n, sizeof(*recency));
+    float *weights = taste_action_weights(e, a);
+    float *liked = arena_array(a, e->store->dim, sizeof(*liked));
+    out->entries = arena_array(a, h->n, sizeof(*out->entries));
+    out->vectors = arena_array(a, h->n, sizeof(*out->vectors));
+    out->vector = arena_array(a, e->store->dim, sizeof(*out->vector));
+    if (recency == NULL || weights == NULL || liked == NULL || out->entries == NULL ||
+        out->vectors == NULL || out->vector == NULL) {
+        return error_oom(err);
+    }
+    const struct profile_recency how = taste_recency(e, h);
+    size_t n;
+    profile_recency(&how, h->events, h->n, recency);
+    if (profile_entries(h->events, h->n, recency, weights, out->entries, &n) != U2I_OK) {
+        return error_oom(err);
+    }
+    taste_find_vectors(e, out, n);
+    profile_normalise(out->entries, out->entries_n);
+    if (!taste_sum(out, e->store->dim, liked)) {
+        out->vector = NULL;
+    }
+    return U2I_OK;
+}
+
+int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct arena *a,
+                  struct profile_pull *out, u2i_error_t *err) {
+    const float *hit = e->ops->vector(e->store, STORE_CONTENT, row);
+    float *dots = arena_array(a, t->entries_n + 1, sizeof(*dots));
+    if (dots == NULL) {
+        return error_oom(err);
+    }
+    const size_t n = hit == NULL ? 0 : t->entries_n;
+    for (size_t i = 0; i < n; i++) {
+        dots[i] = vec_dot(t->vectors[i], hit, e->store->dim);
+    }
+    *out = profile_pull(t->entries, dots, n);
+    return U2I_OK;
+}
+
+int engine_profile(struct engine *e, const char *user, float *out, u2i_error_t *err) {
+    struct arena scratch = {0};
+    struct taste taste = {0};
+    struct history *h = NULL;
+    U2I_TRY(engine_refresh(e, err));
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    const struct history_source from = engine_history_source(e);
+    const uint32_t row = e->ops->user_row(e->store, user);
+    int rc = row == STORE_NONE ? error_set(err, U2I_ENOTFOUND, "there is no user \"%s\"", user)
+                               : history_get(e->histories, &from, row, &h, err);
+    if (rc == U2I_OK) {
+        rc = taste_build(e, h, &scratch, &taste, err);
+    }
+    if (rc == U2I_OK && taste.vector == NULL) {
+        rc = error_set(err, U2I_ENOTFOUND, "user \"%s\" has no profile", user);
+    } else if (rc == U2I_OK) {
+        memcpy(out, taste.vector, e->store->dim * sizeof(*out));
+    }
+    history_put_back(e->histories, h);
+    e->ops->read_end(e->store);
+    arena_free(&scratch);
+    return rc;
+}

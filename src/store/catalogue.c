@@ -1,0 +1,189 @@
+/* The mirror of a store's tables in memory; see catalogue.h.
+ *
+ * Removing is always safe to repeat and putting replaces, so that a follower of another process can
+ * simply set each changed row to what the file says now, in whatever order it learns of them. */
+#include "store/catalogue.h"
+
+#include "base/error.h"
+/* */
+#include "base/alloc.h"
+
+enum { CATALOGUE_DEADLINE_EVERY = 4096 }; /* rows between two looks at the clock */
+
+int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err) {
+    *out = NULL;
+    struct catalogue *c = mem_zalloc(sizeof *c);
+    if (c == NULL) {
+        return error_oom(err);
+    }
+    int rc = U2I_ENOMEM;
+    for (int i = 0; i < CATALOGUE_NAMES_N; i++) {
+        c->names[i] = intern_new();
+        if (c->names[i] == NULL) {
+            goto out;
+        }
+    }
+    c->live = roaring_bitmap_create();
+    if (c->live == NULL) {
+        goto out;
+    }
+    rc = flat_new(dim, &c->vectors, err);
+    if (rc == U2I_OK) {
+        rc = columns_new(&c->columns, err);
+    }
+out:
+    if (rc != U2I_OK) {
+        catalogue_free(c);
+        return rc == U2I_ENOMEM ? error_oom(err) : rc;
+    }
+    *out = c;
+    return U2I_OK;
+}
+
+void catalogue_free(struct catalogue *c) {
+    if (c == NULL) {
+        return;
+    }
+    columns_free(c->columns);
+    flat_free(c->vectors);
+    if (c->live != NULL) {
+        roaring_bitmap_free(c->live);
+    }
+    for (int i = 0; i < CATALOGUE_NAMES_N; i++) {
+        intern_free(c->names[i]);
+    }
+    mem_free(c);
+}
+
+/* ---- Names ---------------------------------------------------------------------------------- */
+
+int catalogue_name(struct catalogue *c, enum catalogue_names kind, uint32_t number,
+                   const char *name, size_t n) {
+    struct intern *names = c->names[kind];
+    const uint32_t holder = intern_find(names, name, n);
+    if (holder == number) {
+        return U2I_OK;
+    }
+    if (holder != INTERN_NONE) {
+        intern_remove(names, holder);
+    }
+    catalogue_unname(c, kind, number);
+    U2I_TRY(intern_put(names, number, name, n));
+    if (number >= c->end[kind]) {
+        c->end[kind] = number + 1;
+    }
+    return U2I_OK;
+}
+
+void catalogue_unname(struct catalogue *c, enum catalogue_names kind, uint32_t number) {
+    if (number < intern_end(c->names[kind]) && intern_name(c->names[kind], number, NULL) != NULL) {
+        intern_remove(c->names[kind], number);
+    }
+}
+
+/* ---- Items ---------------------------------------------------------------------------------- */
+
+int catalogue_put_item(struct catalogue *c, uint32_t row, const struct attrs *attrs,
+                       const float *vector, u2i_error_t *err) {
+    U2I_TRY(columns_put(c->columns, row, attrs, err));
+    if (vector != NULL) {
+        U2I_TRY(flat_set(c->vectors, row, vector, err));
+    } else {
+        flat_remove(c->vectors, row);
+    }
+    roaring_bitmap_add(c->live, row);
+    return U2I_OK;
+}
+
+void catalogue_drop_item(struct catalogue *c, uint32_t row) {
+    roaring_bitmap_remove(c->live, row);
+    flat_remove(c->vectors, row);
+    columns_remove(c->columns, row);
+}
+
+/* ---- Searching ------------------------------------------------------------------------------ */
+
+/* Equal scores are ordered by id: row numbers depend on who came first, ids don't. */
+static int catalogue_compare_ids(const void *ctx, uint32_t row_a, uint32_t row_b) {
+    const struct intern *ids = ctx;
+    const char *a = intern_name(ids, row_a, NULL);
+    const char *b = intern_name(ids, row_b, NULL);
+    return strcmp(a == NULL ? "" : a, b == NULL ? "" : b);
+}
+
+static int catalogue_filter(const struct catalogue *c, const struct filter *filter,
+                            const struct deadline *deadline, roaring_bitmap_t **out,
+                            u2i_error_t *err) {
+    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS], c->live};
+    return filter_eval(filter, &rows, deadline, out, err);
+}
+
+int catalogue_search(const struct catalogue *c, const struct store_search *q, struct hit *out,
+                     uint32_t *n, u2i_error_t *err) {
+    *n = 0;
+    if (q->space != STORE_CONTENT) {
+        return error_set(err, U2I_EINVAL, "this store has no vector space %d", (int)q->space);
+    }
+    roaring_bitmap_t *allow = NULL;
+    if (q->filter != NULL) {
+        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
+    }
+    const struct flat_query query = {
+        .vector = q->vector,
+        .k = q->k,
+        .allow = allow,
+        .deny = q->exclude,
+        .tie = catalogue_compare_ids,
+        .tie_ctx = c->names[CATALOGUE_ITEMS],
+        .deadline = q->deadline,
+    };
+    const int rc = flat_search(c->vectors, &query, out, n, err);
+    if (allow != NULL) {
+        roaring_bitmap_free(allow);
+    }
+    return rc;
+}
+
+static int catalogue_score_rows(const struct store_rank *q, const roaring_bitmap_t *rows,
+                                struct topk *best, u2i_error_t *err) {
+    roaring_uint32_iterator_t it;
+    roaring_init_iterator(rows, &it);
+    for (uint32_t seen = 0; it.has_value; roaring_advance_uint32_iterator(&it), seen++) {
+        if (seen % CATALOGUE_DEADLINE_EVERY == 0 && deadline_passed(q->deadline)) {
+            return error_set(err, U2I_ETIMEOUT, "the time allowed ran out");
+        }
+        const uint32_t row = it.current_value;
+        if (q->exclude == NULL || !roaring_bitmap_contains(q->exclude, row)) {
+            topk_push(best, q->score(q->ctx, row), row);
+        }
+    }
+    return U2I_OK;
+}
+
+int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct hit *out,
+                   uint32_t *n, u2i_error_t *err) {
+    *n = 0;
+    roaring_bitmap_t *allow = NULL;
+    if (q->filter != NULL) {
+        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
+    }
+    struct topk best;
+    topk_init(&best, out, q->k, catalogue_compare_ids, c->names[CATALOGUE_ITEMS]);
+    const int rc = catalogue_score_rows(q, allow != NULL ? allow : c->live, &best, err);
+    if (rc == U2I_OK) {
+        *n = topk_sort(&best);
+    }
+    if (allow != NULL) {
+        roaring_bitmap_free(allow);
+    }
+    return rc;
+}
+
+size_t catalogue_bytes(const struct catalogue *c) {
+    size_t bytes = sizeof *c + flat_bytes(c->vectors) + columns_bytes(c->columns) +
+                   roaring_bitmap_portable_size_in_bytes(c->live);
+    for (int i = 0; i < CATALOGUE_NAMES_N; i++) {
+        bytes += intern_bytes(c->names[i]);
+    }
+    return bytes;
+}

@@ -1,0 +1,57 @@
+/* What a store answers from without touching its file: the names behind row numbers, which items are
+ * live, their vectors and attributes. A mirror of the durable tables, filled when a store is opened
+ * and changed after each commit; it can be thrown away and filled again.
+ *
+ * Reads in parallel; changes need the owner's exclusive lock. */
+#ifndef U2I_STORE_CATALOGUE_H
+#define U2I_STORE_CATALOGUE_H
+
+#include "base/intern.h"
+#include "filter/filter.h"
+#include "flat/flat.h"
+#include "store/store.h"
+
+/* The three kinds of names. */
+enum catalogue_names {
+    CATALOGUE_ITEMS = 0,
+    CATALOGUE_USERS = 1,
+    CATALOGUE_ACTIONS = 2,
+    CATALOGUE_NAMES_N = 3
+};
+
+struct catalogue {
+    struct intern *names[CATALOGUE_NAMES_N];
+    uint32_t end[CATALOGUE_NAMES_N]; /* the next number to give; none is ever given twice */
+    roaring_bitmap_t *live;          /* items that exist */
+    struct flat *vectors;            /* of live items */
+    struct columns *columns;         /* attributes of live items */
+    uint64_t sequence;               /* of the newest change it reflects */
+    uint64_t events;                 /* in the store at that moment */
+};
+
+int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err);
+void catalogue_free(struct catalogue *c);
+
+/* Gives `number` that name, replacing what either had before. U2I_ENOMEM. */
+int catalogue_name(struct catalogue *c, enum catalogue_names kind, uint32_t number,
+                   const char *name, size_t n);
+void catalogue_unname(struct catalogue *c, enum catalogue_names kind, uint32_t number);
+
+/* The item of `row` is live with these attributes and this vector (NULL = none). U2I_ENOMEM. */
+int catalogue_put_item(struct catalogue *c, uint32_t row, const struct attrs *attrs,
+                       const float *vector, u2i_error_t *err);
+void catalogue_drop_item(struct catalogue *c, uint32_t row); /* its name stays */
+
+static inline bool catalogue_live(const struct catalogue *c, uint32_t row) {
+    return roaring_bitmap_contains(c->live, row);
+}
+
+/* As store_ops.search and store_ops.rank. */
+int catalogue_search(const struct catalogue *c, const struct store_search *q, struct hit *out,
+                     uint32_t *n, u2i_error_t *err);
+int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct hit *out,
+                   uint32_t *n, u2i_error_t *err);
+
+size_t catalogue_bytes(const struct catalogue *c); /* memory held */
+
+#endif

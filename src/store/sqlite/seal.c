@@ -1,0 +1,44 @@
+/* Checksums of rows; see seal.h. */
+#include "seal.h"
+
+#include "vec/vec.h"
+#include <string.h>
+
+/* Floats and integers are summed and stored as they lie in memory. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the file format is little-endian"
+#endif
+
+uint32_t seal_bytes(uint32_t crc, const void *p, size_t n) {
+    return vec_get()->crc32c(crc, p, n);
+}
+
+uint32_t seal_row(uint32_t crc_of_bytes, uint32_t row) {
+    return seal_bytes(crc_of_bytes, &row, sizeof row);
+}
+
+struct seal_text seal_string(const char *s) {
+    return (struct seal_text){s, s == NULL ? 0 : strlen(s)};
+}
+
+static uint32_t seal_add(uint32_t crc, struct seal_text t) {
+    const uint32_t length = t.s == NULL ? UINT32_MAX : (uint32_t)t.n;
+    return seal_bytes(seal_bytes(crc, &length, sizeof length), t.s, t.s == NULL ? 0 : t.n);
+}
+
+uint32_t seal_item(uint32_t row, struct seal_text id, struct seal_text category,
+                   struct seal_text attrs) {
+    return seal_add(seal_add(seal_add(seal_row(0, row), id), category), attrs);
+}
+
+uint32_t seal_item_text(uint32_t row, struct seal_text title, struct seal_text text) {
+    return seal_add(seal_add(seal_row(0, row), title), text);
+}
+
+uint32_t seal_user(uint32_t row, const struct seal_text texts[3], double decay) {
+    uint32_t crc = seal_row(0, row);
+    for (int i = 0; i < 3; i++) {
+        crc = seal_add(crc, texts[i]);
+    }
+    return seal_bytes(crc, &decay, sizeof decay);
+}

@@ -1,0 +1,239 @@
+/* The promises of the vector kernels as plain functions, so that they run under cmocka (test_vec.c)
+ * and, without any library, on a foreign processor (tools/qemu-neon.sh). A check gets one table,
+ * compares it with scalar code in double and with the scalar table, and returns true if it holds;
+ * otherwise it prints where it broke. Buffers end where the data ends, so a sanitizer sees a kernel
+ * that reads past its input. */
+#ifndef U2I_TESTS_VEC_CHECKS_H
+#define U2I_TESTS_VEC_CHECKS_H
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "vec/vec.h"
+#include <math.h>
+#include <stdio.h>
+
+enum { VEC_LENGTH_MAX = 257, VEC_SHIFT_MAX = 5 };
+
+struct vec_check {
+    const char *promise;
+    bool (*holds)(const struct vec_ops *ops);
+};
+
+static bool vec_check_fail(const struct vec_ops *ops, const char *what, size_t n, size_t at) {
+    printf("%s: %s is wrong at length %zu, place %zu\n", ops->name, what, n, at);
+    return false;
+}
+
+/* n floats in [-1, 1) that begin `shift` floats into their memory and end with it. */
+static float *vec_random(struct rng *rng, size_t n, size_t shift, void **memory) {
+    float *const base = alloc_array(n + shift, sizeof *base);
+    *memory = base;
+    for (size_t i = 0; base != NULL && i < n + shift; i++) {
+        base[i] = (float)(rng_unit(rng) * 2 - 1);
+    }
+    return base == NULL ? NULL : base + shift;
+}
+
+static bool vec_close(float got, const float *a, const float *b, size_t n) {
+    double sum = 0;
+    double size = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)a[i] * b[i];
+        size += fabs((double)a[i] * b[i]);
+    }
+    return fabs(got - sum) <= 1e-5 * size;
+}
+
+static bool vec_dot_is_the_inner_product(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 1);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        for (size_t shift = 0; shift < VEC_SHIFT_MAX; shift++) {
+            void *a_memory = NULL;
+            void *b_memory = NULL;
+            const float *const a = vec_random(&rng, n, shift, &a_memory);
+            const float *const b = vec_random(&rng, n, shift * 3 % 4, &b_memory);
+            const float scalar = vec_named("scalar")->dot(a, b, n);
+            if (!vec_close(ops->dot(a, b, n), a, b, n) || !vec_close(scalar, a, b, n)) {
+                good = vec_check_fail(ops, "dot", n, shift);
+            }
+            mem_free(a_memory);
+            mem_free(b_memory);
+        }
+    }
+    return good;
+}
+
+static bool vec_dot_rows_once(const struct vec_ops *ops, struct rng *rng, size_t dim, size_t n) {
+    const size_t stride = dim + rng_below(rng, 3);
+    void *q_memory = NULL;
+    void *memory = NULL;
+    const float *const q = vec_random(rng, dim, rng_below(rng, 4), &q_memory);
+    const size_t floats = n == 0 ? 0 : (n - 1) * stride + dim;
+    const float *const rows = vec_random(rng, floats, rng_below(rng, 4), &memory);
+    float *const out = alloc_array(n, sizeof *out);
+    bool good = true;
+    ops->dot_rows(q, rows, stride, n, dim, out);
+    for (size_t i = 0; i < n; i++) {
+        if (!vec_close(out[i], q, rows + i * stride, dim)) {
+            good = vec_check_fail(ops, "dot_rows", dim, i);
+        }
+    }
+    mem_free(out);
+    mem_free(memory);
+    mem_free(q_memory);
+    return good;
+}
+
+static bool vec_dot_rows_is_dot_for_each_row(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 2);
+    bool good = true;
+    for (size_t dim = 0; dim <= VEC_LENGTH_MAX; dim++) {
+        good = vec_dot_rows_once(ops, &rng, dim, dim % 14) && good;
+        good = vec_dot_rows_once(ops, &rng, dim, 8 + rng_below(&rng, 9)) && good;
+    }
+    return good;
+}
+
+static bool vec_axpy_and_scale_change_exactly_n(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 3);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        const size_t shift = n % VEC_SHIFT_MAX;
+        void *memory[3] = {NULL};
+        const float *const x = vec_random(&rng, n, shift, &memory[0]);
+        float *const y = vec_random(&rng, n, shift * 2 % 5, &memory[1]);
+        float *const before = mem_dup(y, n * sizeof *y);
+        const float alpha = (float)(rng_unit(&rng) * 4 - 2);
+        ops->axpy(alpha, x, y, n);
+        for (size_t i = 0; i < n; i++) {
+            const double want = before[i] + (double)alpha * x[i];
+            if (fabs(y[i] - want) > 1e-6 * (fabs(before[i]) + fabs((double)alpha * x[i]))) {
+                good = vec_check_fail(ops, "axpy", n, i);
+            }
+            before[i] = y[i];
+        }
+        ops->scale(y, alpha, n);
+        for (size_t i = 0; i < n; i++) {
+            if (y[i] != before[i] * alpha) {
+                good = vec_check_fail(ops, "scale", n, i);
+            }
+        }
+        mem_free(before);
+        mem_free(memory[0]);
+        mem_free(memory[1]);
+    }
+    return good;
+}
+
+static bool vec_dot_i8_once(const struct vec_ops *ops, struct rng *rng, size_t n, bool extreme) {
+    int8_t *const a_memory = mem_alloc(n + 3);
+    int8_t *const b_memory = mem_alloc(n + 1);
+    int8_t *const a = a_memory + 3;
+    int8_t *const b = b_memory + 1;
+    int32_t want = 0;
+    for (size_t i = 0; i < n; i++) {
+        a[i] = extreme ? INT8_MIN : (int8_t)((int)rng_below(rng, 256) - 128);
+        b[i] = extreme ? INT8_MIN : (int8_t)((int)rng_below(rng, 256) - 128);
+        want += a[i] * b[i];
+    }
+    const bool good = ops->dot_i8(a, b, n) == want;
+    mem_free(a_memory);
+    mem_free(b_memory);
+    return good || vec_check_fail(ops, "dot_i8", n, extreme);
+}
+
+static bool vec_dot_i8_is_exact(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 4);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        good = vec_dot_i8_once(ops, &rng, n, false) && good;
+        good = vec_dot_i8_once(ops, &rng, n, true) && good;
+    }
+    good = vec_dot_i8_once(ops, &rng, 65535, true) && good;
+    return vec_dot_i8_once(ops, &rng, 65536, true) && good;
+}
+
+/* By the definition: one bit at a time, the polynomial reflected. */
+static uint32_t vec_crc_by_bits(uint32_t crc, const unsigned char *p, size_t n) {
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc >> 1 ^ (0x82F63B78u & (0u - (crc & 1)));
+        }
+    }
+    return ~crc;
+}
+
+static bool vec_crc32c_gives_the_published_values(const struct vec_ops *ops) {
+    unsigned char bytes[32];
+    memset(bytes, 0, sizeof bytes);
+    bool good = ops->crc32c(0, bytes, 32) == 0x8A9136AA; /* RFC 3720, B.4 */
+    memset(bytes, 0xFF, sizeof bytes);
+    good = ops->crc32c(0, bytes, 32) == 0x62A8AB43 && good;
+    for (unsigned char i = 0; i < 32; i++) {
+        bytes[i] = i;
+    }
+    good = ops->crc32c(0, bytes, 32) == 0x46DD794E && good;
+    for (unsigned char i = 0; i < 32; i++) {
+        bytes[i] = (unsigned char)(31 - i);
+    }
+    good = ops->crc32c(0, bytes, 32) == 0x113FDB5C && good;
+    good = ops->crc32c(0, "123456789", 9) == 0xE3069283 && good;
+    good = ops->crc32c(0, NULL, 0) == 0 && good;
+    return good || vec_check_fail(ops, "crc32c", 32, 0);
+}
+
+static bool vec_crc32c_divides_any_length_and_continues(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 5);
+    bool good = true;
+    for (size_t n = 0; n <= 4000; n += n < 800 ? 1 : 1 + rng_below(&rng, 60)) {
+        const size_t shift = n % 8;
+        unsigned char *const memory = mem_alloc(n + shift);
+        unsigned char *const p = memory + shift;
+        for (size_t i = 0; i < n; i++) {
+            p[i] = (unsigned char)rng_below(&rng, 256);
+        }
+        const uint32_t start = n % 3 == 0 ? 0 : (uint32_t)rng_u64(&rng);
+        const size_t cut = rng_below(&rng, (uint32_t)n + 1);
+        const uint32_t want = vec_crc_by_bits(start, p, n);
+        if (ops->crc32c(start, p, n) != want ||
+            ops->crc32c(ops->crc32c(start, p, cut), p + cut, n - cut) != want) {
+            good = vec_check_fail(ops, "crc32c", n, cut);
+        }
+        mem_free(memory);
+    }
+    return good;
+}
+
+static const struct vec_check vec_checks[] = {
+    {"dot_is_the_inner_product", vec_dot_is_the_inner_product},
+    {"dot_rows_is_dot_for_each_row", vec_dot_rows_is_dot_for_each_row},
+    {"axpy_and_scale_change_exactly_n", vec_axpy_and_scale_change_exactly_n},
+    {"dot_i8_is_exact", vec_dot_i8_is_exact},
+    {"crc32c_gives_the_published_values", vec_crc32c_gives_the_published_values},
+    {"crc32c_divides_any_length_and_continues", vec_crc32c_divides_any_length_and_continues},
+};
+
+/* Runs one check on every table that this machine can run; returns how many tables failed. */
+static int vec_check_tables(const struct vec_check *check) {
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct vec_ops *const ops = vec_named(names[i]);
+        if (ops != NULL) {
+            const bool good = check->holds(ops);
+            printf("%-7s %s: %s\n", ops->name, check->promise, good ? "ok" : "FAILED");
+            failed += !good;
+        }
+    }
+    return failed;
+}
+
+#endif
