@@ -18,6 +18,20 @@ foreach(source IN LISTS test_sources)
     endif()
 endforeach()
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
+include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
+
+# The fuzz targets run once over their kept corpora; no libFuzzer is needed for that.
+file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/fuzz/fuzz_*.c)
+foreach(source IN LISTS fuzz_sources)
+    get_filename_component(name ${source} NAME_WE)
+    string(REPLACE "fuzz_" "" subject ${name})
+    if(NOT TARGET replay_${subject} AND EXISTS ${PROJECT_SOURCE_DIR}/fuzz/replay.c)
+        add_executable(replay_${subject} ${source} ${PROJECT_SOURCE_DIR}/fuzz/replay.c)
+        target_link_libraries(replay_${subject} PRIVATE ${U2I_OBJECTS})
+        file(GLOB corpus CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/fuzz/corpus/${subject}/*)
+        add_test(NAME replay_${subject} COMMAND replay_${subject} ${corpus})
+    endif()
+endforeach()
 
 # Each example runs in a fresh folder and checks what it shows; the demo and the README's commands
 # are shown the whole sample data.

@@ -16,6 +16,9 @@ const struct option_spec cli_json_options[] = {
 
 /* ---- Errors ----------------------------------------------------------------------------------- */
 
+static void cli_say(const char *kind, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
 static void cli_say(const char *kind, const char *format, va_list ap) {
     char line[2048];
     struct text clean = {0};

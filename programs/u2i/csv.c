@@ -252,22 +252,32 @@ static int csv_read_row(struct csv *c) {
     return CSV_ROW;
 }
 
-static void csv_skip_mark(struct csv *c) {
+/* Skips a byte order mark, however small the pieces are that reading gives. */
+static int csv_skip_mark(struct csv *c) {
     c->started = true;
-    (void)csv_peek(c); /* fills the buffer; a failure comes back with the first row */
+    while (c->filled < 3 && !c->ended) {
+        const ptrdiff_t got = c->read(c->ctx, c->buffer + c->filled, sizeof c->buffer - c->filled);
+        if (got < 0) {
+            (void)snprintf(c->error, sizeof c->error, "reading failed");
+            return CSV_FAILED;
+        }
+        c->filled += (size_t)got;
+        c->ended = got == 0;
+    }
     if (c->filled >= 3 && memcmp(c->buffer, "\xef\xbb\xbf", 3) == 0) {
         c->at = 3;
     }
+    return CSV_ROW;
 }
 
 int csv_next(struct csv *c, const struct csv_field **fields, size_t *n) {
-    if (!c->started) {
-        csv_skip_mark(c);
-    }
-    int rc;
-    do {
+    int rc = c->started ? CSV_ROW : csv_skip_mark(c);
+    while (rc == CSV_ROW) {
         rc = csv_read_row(c);
-    } while (rc == CSV_ROW && c->fields_n == 1 && c->fields[0].n == 0);
+        if (rc != CSV_ROW || c->fields_n > 1 || c->fields[0].n > 0) {
+            break; /* not a blank line */
+        }
+    }
     *fields = c->fields;
     *n = rc == CSV_ROW ? c->fields_n : 0;
     return rc;

@@ -124,8 +124,9 @@ int fields_init(struct fields *f, const struct field_spec *specs, const struct a
          with_attrs && code == CLI_OK && (value = args_each(args, "attr", &at)) != NULL;) {
         code = fields_add_attr(f, value);
     }
-    if (with_attrs && args_has(args, "attrs-rest")) {
-        f->rest = ROLE_ATTR;
+    if (with_attrs) {
+        f->rest_keys = ROLE_ATTR;
+        f->rest = args_has(args, "attrs-rest") ? ROLE_ATTR : ROLE_NONE;
     }
     if (code != CLI_OK) {
         fields_free(f);
@@ -152,6 +153,14 @@ struct binding fields_bind(const struct fields *f, const char *column) {
         return (struct binding){.role = role};
     }
     return (struct binding){.role = f->rest};
+}
+
+struct binding fields_bind_key(const struct fields *f, const char *key) {
+    struct binding binding = fields_bind(f, key);
+    if (binding.role == ROLE_NONE && !binding.ignored_quietly) {
+        binding.role = f->rest_keys;
+    }
+    return binding;
 }
 
 const char *fields_name(const struct fields *f, enum field_role role) {

@@ -49,7 +49,8 @@ struct fields {
     struct fields_rule rules[FIELDS_RULES_MAX];
     size_t rules_n;
     bool mapped[ROLE_COUNT]; /* roles that --map gave away: their usual names mean nothing */
-    enum field_role rest;    /* ROLE_ATTR with --attrs-rest or where keys are attributes */
+    enum field_role rest;      /* of further columns: ROLE_ATTR with --attrs-rest */
+    enum field_role rest_keys; /* of further JSON keys */
 };
 
 extern const struct option_spec fields_map_options[];  /* --map, --ignore */
@@ -60,6 +61,7 @@ int fields_init(struct fields *f, const struct field_spec *specs, const struct a
                 bool with_attrs);
 void fields_free(struct fields *f);
 struct binding fields_bind(const struct fields *f, const char *column);
+struct binding fields_bind_key(const struct fields *f, const char *key); /* the same for JSON */
 /* The name that the first of the specs has for a role. */
 const char *fields_name(const struct fields *f, enum field_role role);
 

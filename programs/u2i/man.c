@@ -3,9 +3,15 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Text in which nothing is taken for a request, an escape or a typographic dash. */
+/* Text in which nothing is taken for a request, an escape or a typographic dash. An indented line
+ * stays a line of its own. */
 static void man_text(FILE *out, const char *s) {
+    bool indented = false;
     for (bool line_start = true; *s != '\0'; s++) {
+        if (line_start && indented && *s != ' ') {
+            (void)fputs(".br\n", out);
+        }
+        indented = line_start ? *s == ' ' : indented;
         if (line_start && (*s == '.' || *s == '\'')) {
             (void)fputs("\\&", out);
         }

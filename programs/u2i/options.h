@@ -51,7 +51,7 @@ struct example {
 
 struct cli;
 struct args;
-#define COMMAND_GROUPS 4 /* tables of options: the command's own and shared ones */
+#define COMMAND_GROUPS 5 /* tables of options: the command's own and shared ones */
 struct command {
     const char *name;
     const char *summary; /* one line, for the list of commands */

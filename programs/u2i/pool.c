@@ -1,6 +1,6 @@
 /* See pool.h. */
 #include "pool.h"
-#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

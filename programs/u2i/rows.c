@@ -368,7 +368,7 @@ static int rows_next_json(struct rows *r, struct row *out) {
                                       .text = json_string_value(value),
                                       .n = json_string_length(value),
                                       .json = value,
-                                      .binding = fields_bind(r->fields, name)};
+                                      .binding = fields_bind_key(r->fields, name)};
     }
     size_t text_n;
     const char *const text = jsonl_text(r->jsonl, &text_n);

@@ -86,6 +86,20 @@ static void table_put(struct text *line, const struct table_column *column, cons
     }
 }
 
+static void table_trim(struct text *line) {
+    while (line->n > 0 && line->p[line->n - 1] == ' ') {
+        line->p[--line->n] = '\0';
+    }
+}
+
+static void table_put_header(const struct table *t, struct text *line, const size_t *widths) {
+    for (size_t i = 0; i < t->columns_n; i++) {
+        text_fill(line, ' ', i > 0 ? TABLE_GAP : 0);
+        table_put(line, &t->columns[i], t->columns[i].name, widths[i]);
+    }
+    table_trim(line);
+}
+
 static void table_put_line(const struct table *t, struct text *line, const char **cell,
                            const size_t *widths) {
     for (size_t i = 0; i < t->columns_n; i++) {
@@ -93,9 +107,7 @@ static void table_put_line(const struct table *t, struct text *line, const char 
         table_put(line, &t->columns[i], *cell, widths[i]);
         *cell += strlen(*cell) + 1;
     }
-    while (line->n > 0 && line->p[line->n - 1] == ' ') {
-        line->p[--line->n] = '\0';
-    }
+    table_trim(line);
 }
 
 int table_print(const struct table *t, FILE *out, struct display display) {
@@ -109,14 +121,10 @@ int table_print(const struct table *t, FILE *out, struct display display) {
     if (display.width > 0) {
         table_shrink(t, widths, display.width);
     }
-    for (size_t i = 0; i < t->columns_n; i++) {
-        text_fill(&line, ' ', i > 0 ? TABLE_GAP : 0);
-        table_put(&line, &t->columns[i], t->columns[i].name, widths[i]);
+    if (t->columns[0].name[0] != '\0') {
+        table_put_header(t, &line, widths);
+        (void)fprintf(out, display.colour ? "\033[1m%s\033[0m\n" : "%s\n", text_cstr(&line));
     }
-    while (line.n > 0 && line.p[line.n - 1] == ' ') {
-        line.p[--line.n] = '\0';
-    }
-    (void)fprintf(out, display.colour ? "\033[1m%s\033[0m\n" : "%s\n", text_cstr(&line));
     const char *cell = text_cstr(&t->cells);
     for (size_t row = 0; row < table_rows(t); row++) {
         text_clear(&line);

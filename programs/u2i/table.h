@@ -9,9 +9,9 @@
 #define TABLE_COLUMNS_MAX 8
 
 struct table_column {
-    const char *name;
-    bool right;  /* numbers */
-    bool shrink; /* may be cut, but never below TABLE_SHRINK_MIN columns */
+    const char *name; /* "" in the first column: no header */
+    bool right;       /* numbers */
+    bool shrink;      /* may be cut, but never below TABLE_SHRINK_MIN columns */
 };
 #define TABLE_SHRINK_MIN 8
 

@@ -179,14 +179,14 @@ static void times_format_as(int64_t time_ms, bool iso, char text[TIMES_TEXT_BYTE
         (void)snprintf(text, TIMES_TEXT_BYTES, "%lld", (long long)time_ms);
         return;
     }
-    char date[16], clock[16];
+    char date[12], clock[12];
     (void)snprintf(date, sizeof date, "%04u-%02u-%02u", (unsigned)(parts.tm_year + 1900) % 10000,
                    (unsigned)(parts.tm_mon + 1) % 100, (unsigned)parts.tm_mday % 100);
     (void)snprintf(clock, sizeof clock, "%02u:%02u:%02u", (unsigned)parts.tm_hour % 100,
                    (unsigned)parts.tm_min % 100, (unsigned)parts.tm_sec % 100);
     if (iso) {
         (void)snprintf(text, TIMES_TEXT_BYTES, "%sT%s.%03uZ", date, clock,
-                       (unsigned)(time_ms % 1000));
+                       (unsigned)(time_ms % 1000) % 1000u);
     } else {
         (void)snprintf(text, TIMES_TEXT_BYTES, "%s %s", date, clock);
     }

@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* CRoaring's header includes these, which name malloc: they have to be seen before the poison. */
+#ifdef __linux__
+#include <malloc.h>
+#endif
+#ifdef __x86_64__
+#include <mm_malloc.h>
+#endif
+
 void *mem_alloc(size_t bytes);                       /* bytes 0 gives a freeable pointer */
 void *mem_zalloc(size_t bytes);                      /* zeroed */
 void *alloc_array(size_t n, size_t size);            /* NULL too when n * size overflows */

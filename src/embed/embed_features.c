@@ -1,12 +1,12 @@
 /* Text to features: the sparse vector before it is hashed into dense dimensions.
  *
- * A word gives itself and its character n-grams, with the word's ends marked, so that an inflected or
+ * A word gives itself and its triples of letters, with the word's ends marked, so that an inflected or
  * misspelt form still shares most of them. A run of a dense script gives its characters and their
  * pairs, since its words have no marked ends. A feature is known by 64 bits of hash only; of these the
- * embedder takes dimension, sign and frequency bucket. All weights are constants, chosen by
+ * embedder takes dimensions, signs and frequency bucket. All weights are constants, chosen by
  * measurement (docs/embedding.md); a change of any needs a new embedder name.
  *
- * The n-grams of a word share one constant weight (GRAM_SHARE), whatever its length: otherwise long
+ * The triples of a word share one constant weight (GRAM_SHARE), whatever its length: otherwise long
  * words would rule a text. */
 #include "embed/embed_features.h"
 #include "base/alloc.h"
@@ -14,12 +14,13 @@
 #include "embed/embed_words.h"
 #include "u2i.h"
 
-enum { GRAM_MIN = 3, GRAM_MAX = 4 };
-static const float GRAM_SHARE = 0.5f;  /* of all n-grams of a word together, squared; the word has 1 */
+enum { GRAM = 3 };
+static const float GRAM_SHARE =
+    4.0f; /* of all triples of a word together, squared; the word has 1 */
 static const float CHAR_SHARE = 0.25f; /* of one character of a dense script, squared */
 static const float PAIR_SHARE = 1.0f;  /* of one pair, squared */
 
-/* Seeds that keep a word, an n-gram and a pair of the same characters apart. */
+/* Seeds that keep a word, a triple and a pair of the same characters apart. */
 enum { HASH_WORD = 1, HASH_GRAM = 2, HASH_DENSE = 3 };
 #define WORD_END 0x110000u /* no code point */
 
@@ -99,20 +100,13 @@ static void features_word(struct embed_features *f, const uint32_t *word, size_t
         ended[i + 1] = word[i];
     }
     features_put(f, whole, 1.0f);
-    const size_t length = n + 2;
-    size_t grams = 0;
-    for (size_t order = GRAM_MIN; order <= GRAM_MAX && order <= length; order++) {
-        grams += length - order + 1;
-    }
-    const float share = grams == 0 ? 0 : GRAM_SHARE / (float)grams;
-    for (size_t i = 0; i + GRAM_MIN <= length; i++) {
+    const float share = GRAM_SHARE / (float)n; /* n + 2 characters have n triples */
+    for (size_t i = 0; i < n; i++) {
         uint64_t h = HASH_GRAM;
-        for (size_t k = 0; k < GRAM_MAX && i + k < length; k++) {
+        for (size_t k = 0; k < GRAM; k++) {
             h = features_chain(h, ended[i + k]);
-            if (k + 1 >= GRAM_MIN) {
-                features_put(f, h, share);
-            }
         }
+        features_put(f, h, share);
     }
 }
 

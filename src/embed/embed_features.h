@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A word, an n-gram of one, or a character or pair of a dense script. `sum` is the sum of the squared
+/* A word, three letters of one, or a character or pair of a dense script. `sum` is the sum of the squared
  * weights of its occurrences, so that its root is the weight of one and grows with sqrt(tf). */
 struct embed_feature {
     uint64_t hash;

@@ -51,15 +51,18 @@ static bool words_in(uint32_t c, uint32_t first, uint32_t last) {
 
 /* Han, kana, bopomofo and Hangul, after decomposition and among letters and numbers only. */
 static bool words_dense(uint32_t c) {
-    return words_in(c, 0x3400, 0x9fff) || words_in(c, 0xac00, 0xd7ff) || words_in(c, 0x3005, 0x312f) ||
-           words_in(c, 0x2e80, 0x2fdf) || words_in(c, 0x31a0, 0x31ff) || words_in(c, 0x1100, 0x11ff) ||
-           words_in(c, 0xa960, 0xa97f) || words_in(c, 0xf900, 0xfaff) || words_in(c, 0x20000, 0x3fffd);
+    return words_in(c, 0x3400, 0x9fff) || words_in(c, 0xac00, 0xd7ff) ||
+           words_in(c, 0x3005, 0x312f) || words_in(c, 0x2e80, 0x2fdf) ||
+           words_in(c, 0x31a0, 0x31ff) || words_in(c, 0x1100, 0x11ff) ||
+           words_in(c, 0xa960, 0xa97f) || words_in(c, 0xf900, 0xfaff) ||
+           words_in(c, 0x20000, 0x3fffd);
 }
 
 /* Marks whose absence is a common spelling of the same word. */
 static bool words_accent(uint32_t c) {
     return c < 0x0900 || words_in(c, 0x1ab0, 0x1aff) || words_in(c, 0x1dc0, 0x1dff) ||
-           words_in(c, 0x20d0, 0x20ff) || words_in(c, 0xfe20, 0xfe2f) || words_in(c, 0xfe00, 0xfe0f);
+           words_in(c, 0x20d0, 0x20ff) || words_in(c, 0xfe20, 0xfe2f) ||
+           words_in(c, 0xfe00, 0xfe0f);
 }
 
 /* Puts a conjoining jamo onto the syllable that it completes; false if it completes none. */
@@ -153,7 +156,8 @@ size_t embed_words(const char *s, size_t n, embed_word_fn fn, void *ctx) {
                 break;
             }
             if (words_in((uint32_t)c, 0x4e00, 0x9fff) || words_in((uint32_t)c, 0xac00, 0xd7a3)) {
-                words_push(&r, EMBED_DENSE, (uint32_t)c); /* what decomposition would take apart, or leave */
+                words_push(&r, EMBED_DENSE,
+                           (uint32_t)c); /* what decomposition would take apart, or leave */
             } else {
                 words_decompose(&r, c);
             }

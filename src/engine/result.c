@@ -5,6 +5,8 @@
 #include "base/arena.h"
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct u2i_result {
     struct arena arena;
     u2i_hit_t *hits;
@@ -26,29 +28,29 @@ int result_new(size_t n, u2i_result_t **out, u2i_error_t *err) {
     return U2I_OK;
 }
 
-static const char *result_string(u2i_result_t *r, const char *s) {
-    return arena_dup(&r->arena, s, strlen(s));
+/* Copies s (`other` if it is NULL) into *at; false if there is no memory. */
+static bool result_copy(u2i_result_t *r, const char **at, const char *s, const char *other) {
+    s = s == NULL ? other : s;
+    *at = arena_dup(&r->arena, s, strlen(s));
+    return *at != NULL;
+}
+
+static bool result_copy_reason(u2i_result_t *r, u2i_hit_t *h, const u2i_hit_t *hit) {
+    return hit->because == NULL || (result_copy(r, &h->because, hit->because, "") &&
+                                    result_copy(r, &h->because_title, hit->because_title, "") &&
+                                    result_copy(r, &h->because_action, hit->because_action, ""));
 }
 
 int result_add(u2i_result_t *r, const u2i_hit_t *hit, u2i_error_t *err) {
     u2i_hit_t *h = &r->hits[r->n];
     *h = *hit;
-    h->id = result_string(r, hit->id);
-    h->title = result_string(r, hit->title == NULL ? "" : hit->title);
-    h->category = result_string(r, hit->category == NULL ? "" : hit->category);
-    h->attrs_json = result_string(r, hit->attrs_json == NULL ? "{}" : hit->attrs_json);
-    if (hit->because != NULL) {
-        h->because = result_string(r, hit->because);
-        h->because_title = result_string(r, hit->because_title == NULL ? "" : hit->because_title);
-        h->because_action =
-            result_string(r, hit->because_action == NULL ? "" : hit->because_action);
+    if (!result_copy(r, &h->id, hit->id, "") || !result_copy(r, &h->title, hit->title, "") ||
+        !result_copy(r, &h->category, hit->category, "") ||
+        !result_copy(r, &h->attrs_json, hit->attrs_json, "{}") || !result_copy_reason(r, h, hit)) {
+        return error_oom(err);
     }
-    const bool whole =
-        h->id != NULL && h->title != NULL && h->category != NULL && h->attrs_json != NULL &&
-        (hit->because == NULL ||
-         (h->because != NULL && h->because_title != NULL && h->because_action != NULL));
-    r->n += whole ? 1 : 0;
-    return whole ? U2I_OK : error_oom(err);
+    r->n++;
+    return U2I_OK;
 }
 
 size_t engine_result_count(const u2i_result_t *r) {

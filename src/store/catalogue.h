@@ -27,6 +27,7 @@ struct catalogue {
     struct columns *columns;         /* attributes of live items */
     uint64_t sequence;               /* of the newest change it reflects */
     uint64_t events;                 /* in the store at that moment */
+    uint64_t removed_sequence;       /* of the last change that removed events */
 };
 
 int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err);

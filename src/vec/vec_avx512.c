@@ -41,9 +41,10 @@ static float vec_avx512_dot(const float *a, const float *b, size_t n) {
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
 }
 
-/* Four rows; `next` is where the four after them start, or NULL. */
-static void vec_avx512_dot_4(const float *q, const float *rows, size_t stride, const float *next,
-                             size_t dim, float *out) {
+static void vec_avx512_dot_4(const float *q, const float *rows, size_t stride, size_t dim,
+                             float *out) {
+    /* An address, not a pointer: it may lie past the end, where asking does no harm. */
+    const uintptr_t next = (uintptr_t)(const void *)rows + VEC_ROWS_AT_ONCE * stride * sizeof *rows;
     const float *const r0 = rows;
     const float *const r1 = rows + stride;
     const float *const r2 = rows + 2 * stride;
@@ -54,13 +55,11 @@ static void vec_avx512_dot_4(const float *q, const float *rows, size_t stride, c
     __m512 s3 = s0;
     size_t i = 0;
     for (; i + 16 <= dim; i += 16) {
-        if (next != NULL) {
-            const char *const line = (const char *)(next + 4 * i);
-            _mm_prefetch(line, _MM_HINT_T0);
-            _mm_prefetch(line + 64, _MM_HINT_T0);
-            _mm_prefetch(line + 128, _MM_HINT_T0);
-            _mm_prefetch(line + 192, _MM_HINT_T0);
-        }
+        const char *const line = (const char *)(next + VEC_ROWS_AT_ONCE * i * sizeof *rows);
+        _mm_prefetch(line, _MM_HINT_T0);
+        _mm_prefetch(line + 64, _MM_HINT_T0);
+        _mm_prefetch(line + 128, _MM_HINT_T0);
+        _mm_prefetch(line + 192, _MM_HINT_T0);
         const __m512 part = _mm512_loadu_ps(q + i);
         s0 = _mm512_fmadd_ps(part, _mm512_loadu_ps(r0 + i), s0);
         s1 = _mm512_fmadd_ps(part, _mm512_loadu_ps(r1 + i), s1);
@@ -85,10 +84,7 @@ static void vec_avx512_dot_rows(const float *q, const float *rows, size_t stride
                                 size_t dim, float *out) {
     size_t i = 0;
     for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
-        const float *const four = rows + i * stride;
-        const bool more = i + 2 * VEC_ROWS_AT_ONCE <= n_rows;
-        vec_avx512_dot_4(q, four, stride, more ? four + VEC_ROWS_AT_ONCE * stride : NULL, dim,
-                         out + i);
+        vec_avx512_dot_4(q, rows + i * stride, stride, dim, out + i);
     }
     for (; i < n_rows; i++) {
         out[i] = vec_avx512_dot(q, rows + i * stride, dim);

@@ -36,9 +36,10 @@ static float vec_neon_dot(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-/* Four rows; `next` is where the four after them start, or NULL. */
-static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, const float *next,
-                           size_t dim, float *out) {
+static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, size_t dim,
+                           float *out) {
+    /* An address, not a pointer: it may lie past the end, where asking does no harm. */
+    const uintptr_t next = (uintptr_t)(const void *)rows + VEC_ROWS_AT_ONCE * stride * sizeof *rows;
     float32x4_t low[4];
     float32x4_t high[4];
     for (size_t r = 0; r < 4; r++) {
@@ -49,10 +50,9 @@ static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, con
     for (; i + 8 <= dim; i += 8) {
         const float32x4_t q0 = vld1q_f32(q + i);
         const float32x4_t q1 = vld1q_f32(q + i + 4);
-        if (next != NULL) { /* 32 floats: two cache lines */
-            __builtin_prefetch(next + 4 * i);
-            __builtin_prefetch(next + 4 * i + 16);
-        }
+        const char *const line = (const char *)(next + VEC_ROWS_AT_ONCE * i * sizeof *rows);
+        __builtin_prefetch(line);
+        __builtin_prefetch(line + 64);
         for (size_t r = 0; r < 4; r++) {
             const float *const row = rows + r * stride + i;
             low[r] = vfmaq_f32(low[r], q0, vld1q_f32(row));
@@ -71,10 +71,7 @@ static void vec_neon_dot_rows(const float *q, const float *rows, size_t stride, 
                               size_t dim, float *out) {
     size_t i = 0;
     for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
-        const float *const four = rows + i * stride;
-        const bool more = i + 2 * VEC_ROWS_AT_ONCE <= n_rows;
-        vec_neon_dot_4(q, four, stride, more ? four + VEC_ROWS_AT_ONCE * stride : NULL, dim,
-                       out + i);
+        vec_neon_dot_4(q, rows + i * stride, stride, dim, out + i);
     }
     for (; i < n_rows; i++) {
         out[i] = vec_neon_dot(q, rows + i * stride, dim);

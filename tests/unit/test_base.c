@@ -279,12 +279,21 @@ static void random_numbers_repeat_and_are_even(void **state) {
 
 /* ---- UTF-8 ---- */
 
+static size_t naive_lead_length(unsigned char lead) {
+    return lead < 0x80   ? 1
+           : lead < 0xC2 ? 0
+           : lead < 0xE0 ? 2
+           : lead < 0xF0 ? 3
+           : lead < 0xF5 ? 4
+                         : 0;
+}
+
 /* The standard's table 3-7 (well-formed byte sequences), written out. */
 static size_t naive_length(const unsigned char *s, size_t n) {
     const unsigned char c = s[0];
     const unsigned char low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
     const unsigned char high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-    const size_t len = c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
+    const size_t len = naive_lead_length(c);
     if (len > n || (len > 1 && (s[1] < low || s[1] > high))) {
         return 0;
     }

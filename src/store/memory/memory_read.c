@@ -314,9 +314,9 @@ int memory_stats(struct store *s, struct store_stats *out, u2i_error_t *err) {
                              memory_names_bytes(&m->event_ids);
     }
     memory_unlock_shared(m);
-    const bool ok = named != NULL;
+    const int rc = named != NULL ? U2I_OK : error_oom(err);
     mem_free(named);
-    return ok ? U2I_OK : error_oom(err);
+    return rc;
 }
 
 /* ---- Verify ------------------------------------------------------------------------------------- */

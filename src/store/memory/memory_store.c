@@ -52,6 +52,13 @@ static int memory_close(struct store *s) {
 
 /* ---- Read sections ---------------------------------------------------------------------------- */
 
+static void memory_alone(struct store *s, void (*fn)(void *ctx), void *ctx) {
+    struct memory_store *m = (struct memory_store *)s;
+    (void)pthread_rwlock_wrlock(&m->lock);
+    fn(ctx);
+    (void)pthread_rwlock_unlock(&m->lock);
+}
+
 static int memory_read_begin(struct store *s, u2i_error_t *err) {
     const int rc = pthread_rwlock_rdlock(&memory_of(s)->lock);
     return rc == 0 ? U2I_OK : error_set(err, U2I_EINTERNAL, "read lock: error %d", rc);
@@ -112,6 +119,7 @@ static const struct store_ops memory_ops = {
     .delete_user = memory_delete_user,
     .put_setting = memory_put_setting,
     .put_blob = memory_put_blob,
+    .alone = memory_alone,
     .scan_items = memory_scan_items,
     .scan_events = memory_scan_events,
     .scan_users = memory_scan_users,

@@ -97,7 +97,7 @@ static int memory_copy_item(const struct memory_store *m, const struct store_ite
         (in->vector != NULL && out->vector == NULL)) {
         return error_oom(err);
     }
-    out->embedding = in->embedding;
+    out->embedding = in->vector != NULL ? in->embedding : 0; /* of what made the vector */
     out->live = true;
     return U2I_OK;
 }

@@ -30,7 +30,7 @@ static int change_drop_vector(struct txn *t, uint32_t row, u2i_error_t *err) {
 }
 
 int change_write_item(struct txn *t, uint32_t row, bool new, bool live,
-                             const struct store_item *item, u2i_error_t *err) {
+                      const struct store_item *item, u2i_error_t *err) {
     const struct seal_text id = seal_string(item->id);
     const struct seal_text category = seal_string(item->category);
     const struct seal_text attrs = seal_string(item->attrs_json);
@@ -62,7 +62,7 @@ static int change_put_item(struct txn *t, const struct write *w, size_t i, u2i_e
     U2I_TRY(change_write_item(t, row, new, true, item, err));
     if (item->vector != NULL) {
         U2I_TRY(change_write_vector(t, row, item->embedding, w->crcs[i], item->vector, err));
-    } else if (!new && txn_live(t, row)) {
+    } else if (!new &&txn_live(t, row)) {
         U2I_TRY(change_drop_vector(t, row, err));
     }
     txn_set_live(t, row, true);
@@ -78,8 +78,8 @@ static int change_write_items(struct txn *t, struct write *w, u2i_error_t *err) 
 
 static int change_apply_items(struct lite *l, struct write *w, u2i_error_t *err) {
     for (size_t i = 0; i < w->rows_n; i++) {
-        U2I_TRY(catalogue_put_item(l->catalogue, w->rows[i], w->attrs[i], w->in.items[i].vector,
-                                   err));
+        U2I_TRY(
+            catalogue_put_item(l->catalogue, w->rows[i], w->attrs[i], w->in.items[i].vector, err));
         lite_tell_item(l, w->rows[i]);
     }
     return U2I_OK;
@@ -148,8 +148,8 @@ static int change_apply_vectors(struct lite *l, struct write *w, u2i_error_t *er
     const size_t dim = l->base.dim;
     for (size_t i = 0; i < w->rows_n; i++) {
         if (w->rows[i] != STORE_NONE) {
-            U2I_TRY(flat_set(l->catalogue->vectors, w->rows[i], w->in.vectors.vectors + i * dim,
-                             err));
+            U2I_TRY(
+                flat_set(l->catalogue->vectors, w->rows[i], w->in.vectors.vectors + i * dim, err));
             lite_tell_item(l, w->rows[i]);
         }
     }

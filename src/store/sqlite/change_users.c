@@ -107,8 +107,7 @@ static int change_collect_events(struct txn *t, struct write *w, u2i_error_t *er
     }
 }
 
-static int change_run_on_user(struct txn *t, enum conn_sql which, uint32_t user,
-                              u2i_error_t *err) {
+static int change_run_on_user(struct txn *t, enum conn_sql which, uint32_t user, u2i_error_t *err) {
     struct bind b = bind_start(t->conn, which, err);
     bind_int(&b, user);
     return bind_run(&b, err);
@@ -119,6 +118,7 @@ static int change_write_user_delete(struct txn *t, struct write *w, u2i_error_t 
     U2I_TRY(change_run_on_user(t, SQL_EVENTS_DELETE, w->user, err));
     U2I_TRY(change_run_on_user(t, SQL_USER_DELETE, w->user, err));
     t->events -= w->removed.len / sizeof(struct store_event_row);
+    t->removed |= w->removed.len > 0;
     /* A row number is never given again, not even the highest after a restart. */
     U2I_TRY(conn_set_meta_int(t->conn, "users_end", t->end[CATALOGUE_USERS], err));
     txn_drop_user(t, w->user);
@@ -127,7 +127,8 @@ static int change_write_user_delete(struct txn *t, struct write *w, u2i_error_t 
 
 static int change_apply_user_delete(struct lite *l, struct write *w, u2i_error_t *err) {
     (void)err; /* the name is gone already */
-    lite_tell_user_deleted(l, w->user, (const struct store_event_row *)(const void *)w->removed.data,
+    lite_tell_user_deleted(l, w->user,
+                           (const struct store_event_row *)(const void *)w->removed.data,
                            w->removed.len / sizeof(struct store_event_row));
     return U2I_OK;
 }

@@ -15,8 +15,8 @@
 #include "base/buf.h"
 
 enum {
-    CONN_BUSY_MS = 5000,       /* how long another process may hold the write lock */
-    CONN_BUSY_SLEEP_US = 700,  /* between two tries, at most */
+    CONN_BUSY_MS = 5000,      /* how long another process may hold the write lock */
+    CONN_BUSY_SLEEP_US = 700, /* between two tries, at most */
     CONN_WRITER_CACHE_KIB = 16384,
 };
 
@@ -38,6 +38,7 @@ static const char *const conn_sql_text[SQL_N] = {
     [SQL_SETTINGS_SCAN] = "SELECT name, value FROM settings ORDER BY name",
     [SQL_ACTION_INSERT] = "INSERT INTO actions (number, name) VALUES (?1, ?2)",
     [SQL_ACTIONS_SCAN] = "SELECT number, name FROM actions ORDER BY number",
+    [SQL_ACTION_NAME] = "SELECT name FROM actions WHERE number = ?1",
     [SQL_ITEM_INSERT] = "INSERT INTO items (row, id, live, crc, text_crc, category, attrs, title,"
                         " text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [SQL_ITEM_UPDATE] = "UPDATE items SET live = ?3, crc = ?4, text_crc = ?5, category = ?6,"
@@ -49,9 +50,10 @@ static const char *const conn_sql_text[SQL_N] = {
                      " i.text, v.embedding FROM items i LEFT JOIN vectors v ON v.row = i.row"
                      " WHERE i.row = ?1",
     [SQL_ITEMS_LOAD] = "SELECT row, id, live, crc, category, attrs FROM items ORDER BY row",
-    [SQL_ITEMS_SCAN] = "SELECT i.row, i.id, i.live, i.crc, i.text_crc, i.category, i.attrs, i.title,"
-                       " i.text, v.embedding, v.crc, v.vector FROM items i"
-                       " LEFT JOIN vectors v ON v.row = i.row ORDER BY i.row",
+    [SQL_ITEMS_SCAN] =
+        "SELECT i.row, i.id, i.live, i.crc, i.text_crc, i.category, i.attrs, i.title,"
+        " i.text, v.embedding, v.crc, v.vector FROM items i"
+        " LEFT JOIN vectors v ON v.row = i.row ORDER BY i.row",
     [SQL_ITEMS_RANGE] = "SELECT i.row, i.id, i.live, i.crc, i.category, i.attrs, v.crc, v.vector"
                         " FROM items i LEFT JOIN vectors v ON v.row = i.row"
                         " WHERE i.row >= ?1 AND i.row < ?2 ORDER BY i.row",
@@ -65,6 +67,7 @@ static const char *const conn_sql_text[SQL_N] = {
                         " WHERE row = ?1 AND id = ?2",
     [SQL_USER_DELETE] = "DELETE FROM users WHERE row = ?1",
     [SQL_USER_GET] = "SELECT row, id, crc, decay, interests, attrs FROM users WHERE row = ?1",
+    [SQL_USER_NAME] = "SELECT id FROM users WHERE row = ?1",
     [SQL_USERS_LOAD] = "SELECT row, id FROM users ORDER BY row",
     [SQL_USERS_SCAN] = "SELECT row, id, crc, decay, interests, attrs FROM users ORDER BY row",
     [SQL_USERS_RANGE] = "SELECT row, id FROM users WHERE row >= ?1 AND row < ?2 ORDER BY row",
@@ -76,6 +79,8 @@ static const char *const conn_sql_text[SQL_N] = {
     [SQL_EVENTS_OF_USER] = "SELECT seq, user, item, action, time_ms, value FROM events"
                            " WHERE user = ?1 AND seq <= ?2 ORDER BY time_ms DESC",
     [SQL_EVENTS_DELETE] = "DELETE FROM events WHERE user = ?1",
+    [SQL_EVENTS_UNKNOWN] = "SELECT count(DISTINCT item) FROM events"
+                           " WHERE item IN (SELECT row FROM items WHERE live = 0)",
     [SQL_CHANGE_INSERT] = "INSERT INTO changes (seq, kind, row, n) VALUES (?1, ?2, ?3, ?4)",
     [SQL_CHANGES_SCAN] = "SELECT seq, kind, row, n FROM changes WHERE seq > ?1 ORDER BY seq",
     [SQL_CHANGES_COUNT] = "SELECT count(*) FROM changes",
@@ -85,6 +90,7 @@ static const char *const conn_sql_text[SQL_N] = {
                      " ON CONFLICT (name) DO UPDATE SET crc = excluded.crc, data = excluded.data",
     [SQL_BLOB_DELETE] = "DELETE FROM blobs WHERE name = ?1",
     [SQL_BLOB_GET] = "SELECT crc, data FROM blobs WHERE name = ?1",
+    [SQL_BLOBS_SCAN] = "SELECT name, crc, data FROM blobs ORDER BY name",
 };
 
 /* ---- Errors --------------------------------------------------------------------------------- */

@@ -27,6 +27,7 @@ enum conn_sql {
     SQL_SETTINGS_SCAN,
     SQL_ACTION_INSERT,
     SQL_ACTIONS_SCAN,
+    SQL_ACTION_NAME,
     SQL_ITEM_INSERT,
     SQL_ITEM_UPDATE,
     SQL_ITEM_NAME,
@@ -42,6 +43,7 @@ enum conn_sql {
     SQL_USER_UPDATE,
     SQL_USER_DELETE,
     SQL_USER_GET,
+    SQL_USER_NAME,
     SQL_USERS_LOAD,
     SQL_USERS_SCAN,
     SQL_USERS_RANGE,
@@ -50,6 +52,7 @@ enum conn_sql {
     SQL_EVENTS_SCAN,
     SQL_EVENTS_OF_USER,
     SQL_EVENTS_DELETE,
+    SQL_EVENTS_UNKNOWN,
     SQL_CHANGE_INSERT,
     SQL_CHANGES_SCAN,
     SQL_CHANGES_COUNT,
@@ -58,6 +61,7 @@ enum conn_sql {
     SQL_BLOB_PUT,
     SQL_BLOB_DELETE,
     SQL_BLOB_GET,
+    SQL_BLOBS_SCAN,
     SQL_N
 };
 
@@ -116,8 +120,8 @@ static inline void bind_real(struct bind *b, double v) {
 }
 static inline void bind_text(struct bind *b, const char *s, size_t n) {
     if (b->statement != NULL) {
-        bind_note(b, sqlite3_bind_text64(b->statement, ++b->column, s, n, SQLITE_STATIC,
-                                         SQLITE_UTF8));
+        bind_note(b,
+                  sqlite3_bind_text64(b->statement, ++b->column, s, n, SQLITE_STATIC, SQLITE_UTF8));
     }
 }
 static inline void bind_string(struct bind *b, const char *s) { /* NULL binds NULL */

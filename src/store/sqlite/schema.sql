@@ -2,7 +2,8 @@
 -- statements that use them. Read by every u2i of the same format number (user_version), so a column
 -- is only ever added by a migration step in dbfile.c.
 
--- Facts about the file: model, dim, sequence, events, users_end, changes_pruned.
+-- Facts about the file: model, dim, sequence, events, users_end, changes_pruned,
+-- removed_sequence.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY NOT NULL,
     value ANY NOT NULL

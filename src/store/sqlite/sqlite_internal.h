@@ -56,7 +56,7 @@ struct lite {
     pthread_rwlock_t lock;
     struct catalogue *catalogue;
     _Atomic uint64_t applied; /* the catalogue's sequence, readable without the lock */
-    atomic_bool stale;        /* memory missed a commit (no memory): load anew before the next read */
+    atomic_bool stale; /* memory missed a commit (no memory): load anew before the next read */
 
     pthread_mutex_t turn;
     pthread_cond_t turn_ended; /* the writer's transaction is over */
@@ -87,8 +87,8 @@ int load_catalogue(struct lite *l, struct catalogue **out, u2i_error_t *err);
 int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, struct attrs **out,
                u2i_error_t *err);
 /* The vector in two columns (crc, bytes) of the current row; NULL if there is none, or it is damaged
- * (logged) */
-const float *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row);
+ * (logged). Not aligned. */
+const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row);
 
 /* follow.c: takes in what others committed. The caller holds turn. `c` is in no transaction, or in
  * the writer's. */
@@ -106,7 +106,6 @@ int reader_get_user(struct store *s, uint32_t row, struct arena *a, struct store
                     u2i_error_t *err);
 int reader_user_events(struct store *s, uint32_t user, size_t window, struct store_event_row **out,
                        size_t *n, u2i_error_t *err);
-int reader_user_items(struct store *s, uint32_t user, roaring_bitmap_t *out, u2i_error_t *err);
 int reader_get_blob(struct store *s, const char *name, struct buf *out, u2i_error_t *err);
 /* The current row of a statement that begins as SQL_USER_GET, checked. */
 int reader_copy_user(const struct lite *l, sqlite3_stmt *st, struct arena *a,
@@ -142,8 +141,8 @@ int change_put_blob(struct store *s, const char *name, const void *p, size_t n, 
 
 /* Telling the listener, whose functions may be NULL. Under the exclusive lock. */
 void lite_tell_events(const struct lite *l, const struct store_event_row *rows, size_t n);
-void lite_tell_user_deleted(const struct lite *l, uint32_t user,
-                            const struct store_event_row *rows, size_t n);
+void lite_tell_user_deleted(const struct lite *l, uint32_t user, const struct store_event_row *rows,
+                            size_t n);
 void lite_tell_user(const struct lite *l, uint32_t user);
 void lite_tell_item(const struct lite *l, uint32_t item);
 void lite_tell_settings(const struct lite *l);

@@ -61,6 +61,7 @@ int txn_reset(struct txn *t, u2i_error_t *err) {
     roaring_bitmap_clear(t->gone);
     t->sequence = c->sequence;
     t->events = c->events;
+    t->removed = false;
     t->rows_n = 0;
     t->run.n = 0;
     return U2I_OK;
@@ -70,8 +71,7 @@ int txn_reset(struct txn *t, u2i_error_t *err) {
 
 uint32_t txn_find(const struct txn *t, enum catalogue_names kind, const char *name, size_t n) {
     const uint32_t old = intern_find(t->store->catalogue->names[kind], name, n);
-    if (old != INTERN_NONE &&
-        !(kind == CATALOGUE_USERS && roaring_bitmap_contains(t->gone, old))) {
+    if (old != INTERN_NONE && !(kind == CATALOGUE_USERS && roaring_bitmap_contains(t->gone, old))) {
         return old;
     }
     if (t->end[kind] == t->first[kind]) {
@@ -187,6 +187,9 @@ int txn_finish(struct txn *t, u2i_error_t *err) {
     assert(t->sequence >= t->store->catalogue->sequence);
     if (t->changes_n > CHANGE_LOG_MAX) {
         U2I_TRY(txn_prune(t, err));
+    }
+    if (t->removed) {
+        U2I_TRY(conn_set_meta_int(t->conn, "removed_sequence", t->sequence, err));
     }
     U2I_TRY(conn_set_meta_int(t->conn, "sequence", t->sequence, err));
     return conn_set_meta_int(t->conn, "events", t->events, err);

@@ -18,6 +18,7 @@ struct txn {
     roaring_bitmap_t *gone;                  /* users, of the catalogue's */
     uint64_t sequence;                       /* of the newest change in here */
     uint64_t events;                         /* in the store, with these */
+    bool removed;                            /* events went */
     struct store_event_row *rows;            /* events of this transaction, in order */
     size_t rows_n, rows_cap;
     struct { /* a run of changed rows that is not yet in table changes */

@@ -21,9 +21,9 @@
 #include "base/alloc.h"
 
 enum {
-    WRITER_GROUP_ROWS = 16384,       /* a transaction is closed when it has this many rows */
-    WRITER_LINGER_MIN = 8,           /* callers in a group from which on lingering pays */
-    WRITER_LINGER_ROUNDS = 40,       /* looks at the queue, WRITER_LINGER_US apart */
+    WRITER_GROUP_ROWS = 16384, /* a transaction is closed when it has this many rows */
+    WRITER_LINGER_MIN = 8,     /* callers in a group from which on lingering pays */
+    WRITER_LINGER_ROUNDS = 40, /* looks at the queue, WRITER_LINGER_US apart */
     WRITER_LINGER_US = 5,
     WRITER_LOG_SOFT_MIB = 16, /* a log of this size is checkpointed in the background */
     WRITER_LOG_HARD_MIB = 256 /* and at this size the writer waits for it */
@@ -51,6 +51,7 @@ struct writer {
     atomic_bool checkpoint_wanted, checkpoint_rest, checkpoint_stop;
     int64_t page_bytes;
     int log_pages; /* of the log after the last commit; the writing thread's */
+    int log_base;  /* pages that were checkpointed though a reader keeps the log from restarting */
     bool scrub;    /* a user was deleted: their bytes shall leave the log soon */
 };
 
@@ -61,11 +62,14 @@ static int writer_see_log(void *ctx, sqlite3 *db, const char *name, int pages) {
     (void)name;
     struct writer *w = ctx;
     w->log_pages = pages;
+    if (pages < w->log_base) {
+        w->log_base = 0; /* it has started from its beginning */
+    }
     return SQLITE_OK;
 }
 
 static bool writer_log_over(const struct writer *w, int64_t mib) {
-    return w->log_pages * w->page_bytes >= mib << 20;
+    return (w->log_pages - w->log_base) * w->page_bytes >= mib << 20;
 }
 
 /* Copies what it can without making anybody wait. Fails when the disk is full, and then the log
@@ -101,7 +105,7 @@ static void writer_bound_log(struct writer *w) {
     }
     if (atomic_exchange(&w->checkpoint_rest, false) || writer_log_over(w, WRITER_LOG_HARD_MIB)) {
         writer_checkpoint(w, &w->conn);
-        w->log_pages = 0; /* until the next commit tells */
+        w->log_base = w->log_pages;
     } else if (!atomic_exchange(&w->checkpoint_wanted, true)) {
         gate_open_one(&w->checkpoint_bell);
     }
@@ -180,6 +184,9 @@ static int writer_apply_all(struct writer *w, struct write *first, const struct 
     lite_tell_events(l, t->rows + told, t->rows_n - told);
     l->catalogue->sequence = t->sequence;
     l->catalogue->events = t->events;
+    if (t->removed) {
+        l->catalogue->removed_sequence = t->sequence;
+    }
     atomic_store(&l->applied, t->sequence);
     return U2I_OK;
 }
@@ -452,8 +459,8 @@ int writer_stop(struct writer *w) {
     (void)pthread_join(w->checkpointer, NULL);
     /* Acknowledged writes are in the log, synced: this only tidies up, unless durability is
      * "normal". Other processes may be using the log, which is no failure. */
-    const int rc =
-        sqlite3_wal_checkpoint_v2(w->conn.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    const int how = w->scrub ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+    const int rc = sqlite3_wal_checkpoint_v2(w->conn.db, NULL, how, NULL, NULL);
     writer_free(w);
     return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY ? U2I_OK : U2I_EIO;
 }

@@ -45,13 +45,13 @@ struct write {
             size_t n;
         } blob;
     } in;
-    uint32_t *rows;        /* room for rows_n row numbers, where the kind needs it */
-    struct attrs **attrs;  /* parsed by the caller */
-    uint32_t *crcs;        /* of the vectors' bytes, by the caller */
-    struct buf removed;    /* struct store_event_row of a deleted user */
-    uint32_t user;         /* the one whose row, decay or life it changes; STORE_NONE */
-    size_t count;          /* out: recorded, deleted, ... */
-    bool scrub;            /* its old bytes shall leave the log soon */
+    uint32_t *rows;       /* room for rows_n row numbers, where the kind needs it */
+    struct attrs **attrs; /* parsed by the caller */
+    uint32_t *crcs;       /* of the vectors' bytes, by the caller */
+    struct buf removed;   /* struct store_event_row of a deleted user */
+    uint32_t user;        /* the one whose row, decay or life it changes; STORE_NONE */
+    size_t count;         /* out: recorded, deleted, ... */
+    bool scrub;           /* its old bytes shall leave the log soon */
 
     /* The writer's. */
     size_t events_before, events_n; /* which rows of the transaction are its events */

@@ -1,0 +1,8 @@
+# tests/unit/test_*_oom.c replace malloc and its kin at link time, to fail each allocation in turn.
+foreach(source IN LISTS test_sources)
+    get_filename_component(name ${source} NAME_WE)
+    if(name MATCHES "_oom$")
+        target_link_options(${name} PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+            -Wl,--wrap=mmap)
+    endif()
+endforeach()

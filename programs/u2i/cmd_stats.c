@@ -1,0 +1,96 @@
+/* u2i stats: what a store holds. */
+#include "attrs.h"
+#include "commands.h"
+
+static const struct arg_spec stats_args[] = {CLI_STORE_ARG, {0}};
+
+static const struct example stats_examples[] = {
+    {"u2i stats shop.db", "how many items, users and events, and how large it is"},
+    {"u2i stats shop.db --json | jq .events", "one number, for a script"},
+    {0}};
+
+static int stats_print_json(const struct cli *cli, const u2i_stats_t *s) {
+    struct text line = {0};
+    text_char(&line, '{');
+    text_json_member_int(&line, "items", (long long)s->items);
+    text_json_member_int(&line, "items_unknown", (long long)s->items_unknown);
+    text_json_member_int(&line, "items_no_vector", (long long)s->items_no_vector);
+    text_json_member_int(&line, "users", (long long)s->users);
+    text_json_member_int(&line, "events", (long long)s->events);
+    text_json_member_int(&line, "sequence", (long long)s->sequence);
+    text_json_member_int(&line, "file_bytes", (long long)s->file_bytes);
+    text_json_member_int(&line, "memory_bytes", (long long)s->memory_bytes);
+    text_json_member_int(&line, "dim", s->dim);
+    text_json_member(&line, "model", s->model);
+    text_json_member(&line, "simd", s->simd);
+    text_char(&line, '}');
+    const int code = cli_print_line(cli, &line);
+    text_free(&line);
+    return code;
+}
+
+/* "12.3 MB" */
+static void stats_bytes(struct text *out, uint64_t bytes) {
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double amount = (double)bytes;
+    size_t unit = 0;
+    while (amount >= 1000 && unit + 1 < sizeof units / sizeof *units) {
+        amount /= 1000;
+        unit++;
+    }
+    text_fmt(out, unit == 0 ? "%.0f %s" : "%.1f %s", amount, units[unit]);
+}
+
+static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
+    struct text t[8] = {{0}};
+    text_count(&t[0], s->items);
+    if (s->items_no_vector > 0) {
+        text_fmt(&t[0], " (%llu without vector: found by popularity only)",
+                 (unsigned long long)s->items_no_vector);
+    }
+    text_count(&t[1], s->users);
+    text_count(&t[2], s->events);
+    if (s->items_unknown > 0) {
+        text_count(&t[3], s->items_unknown);
+        text_str(&t[3], " ids that events name, but no item has");
+    }
+    stats_bytes(&t[4], s->file_bytes);
+    stats_bytes(&t[5], s->memory_bytes);
+    text_fmt(&t[6], "%s, vectors of %u", s->model, s->dim);
+    text_count(&t[7], s->sequence);
+    const char *const pairs[] = {"items",    text_cstr(&t[0]), "users",         text_cstr(&t[1]),
+                                 "events",   text_cstr(&t[2]), "unknown items", text_cstr(&t[3]),
+                                 "file",     text_cstr(&t[4]), "memory",        text_cstr(&t[5]),
+                                 "model",    text_cstr(&t[6]), "sequence",      text_cstr(&t[7]),
+                                 "kernels",  s->simd,          NULL};
+    const int code = attrs_print_pairs(cli, pairs);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        text_free(&t[i]);
+    }
+    return code;
+}
+
+static int stats_run(struct cli *cli, const struct args *args) {
+    u2i_stats_t stats = U2I_STATS_INIT;
+    u2i_t *store;
+    u2i_error_t err;
+    int code = cli_open(args, U2I_OPEN_EXISTING | U2I_OPEN_READONLY, &store);
+    if (code == CLI_OK && u2i_stats(store, &stats, &err) != U2I_OK) {
+        code = cli_fail(&err, "stats");
+    }
+    if (code == CLI_OK) {
+        code = args_has(args, "json") ? stats_print_json(cli, &stats)
+                                      : stats_print_table(cli, &stats);
+    }
+    return cli_close(store, code);
+}
+
+const struct command cmd_stats = {
+    .name = "stats",
+    .summary = "what a store holds",
+    .about = "The sequence is the number of the last change.\n",
+    .args = stats_args,
+    .options = {cli_json_options, cli_common_options},
+    .examples = stats_examples,
+    .exits = {CLI_NOTFOUND, CLI_LATER},
+    .run = stats_run};

@@ -1,0 +1,397 @@
+/* See query.h. */
+#include "query.h"
+#include "table.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define QUERY_IDS_MAX_BYTES (256u << 20) /* of a file of ids to exclude */
+
+const struct option_spec query_options[] = {
+    {.name = "limit", .letter = 'n', .value = "N", .initial = "10", .help = "how many, up to 1000"},
+    {.name = "filter",
+     .letter = 'f',
+     .value = "EXPR",
+     .help = "only items that pass, e.g. 'category == \"book\" and price < 20'"},
+    {.name = "param",
+     .letter = 'p',
+     .many = true,
+     .value = "NAME=TEXT",
+     .help = "value of a {name} in the filter; NAME:=JSON for numbers, true, false and lists"},
+    {.name = "exclude", .letter = 'x', .many = true, .value = "ID", .help = "leave an item out"},
+    {.name = "exclude-from",
+     .value = "FILE",
+     .file = true,
+     .help = "leave out the items whose ids FILE lists, one per line; - is stdin"},
+    {.name = "timeout",
+     .value = "MS",
+     .initial = "0",
+     .help = "give up after so many milliseconds; 0 = never"},
+    {0}};
+
+const struct option_spec query_for_options[] = {
+    {.name = "for", .value = "USER", .help = "leave out what this user has already acted on"}, {0}};
+
+/* ---- Parameters ------------------------------------------------------------------------------ */
+
+static int query_type_of(const json_t *value) {
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        return U2I_STRING;
+    case JSON_INTEGER:
+        return U2I_INT;
+    case JSON_REAL:
+        return U2I_REAL;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return U2I_BOOL;
+    default:
+        return 0;
+    }
+}
+
+static void query_set_element(const json_t *value, int type, void *list, size_t i) {
+    if (type == U2I_STRING) {
+        ((const char **)list)[i] = json_string_value(value);
+    } else if (type == U2I_REAL) {
+        ((double *)list)[i] = json_number_value(value);
+    } else {
+        ((int64_t *)list)[i] = json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+    }
+}
+
+/* One type for all elements; whole numbers among others are taken as reals. 0: mixed or nested. */
+static int query_list_type(const json_t *list) {
+    int type = json_array_size(list) == 0 ? 0 : query_type_of(json_array_get(list, 0));
+    for (size_t i = 1; i < json_array_size(list); i++) {
+        const int other = query_type_of(json_array_get(list, i));
+        const bool numbers = (type == U2I_INT || type == U2I_REAL) &&
+                             (other == U2I_INT || other == U2I_REAL);
+        if (other != type) {
+            type = numbers ? U2I_REAL : 0;
+        }
+    }
+    return type;
+}
+
+static int query_set_list(u2i_param_t *param, const json_t *list) {
+    const size_t n = json_array_size(list);
+    param->type = query_list_type(list);
+    if (param->type == 0) {
+        cli_error("--param %s: a list needs at least one element, and all of one type (text, numbers "
+                  "or booleans)",
+                  param->name);
+        return CLI_USAGE;
+    }
+    void *const elements = calloc(n, sizeof(double)); /* the largest of the three */
+    if (elements == NULL) {
+        return cli_no_memory();
+    }
+    for (size_t i = 0; i < n; i++) {
+        query_set_element(json_array_get(list, i), param->type, elements, i);
+    }
+    param->n = (uint32_t)n;
+    param->value.list = elements;
+    return CLI_OK;
+}
+
+static int query_set_param(u2i_param_t *param, const json_t *value) {
+    if (json_is_array(value)) {
+        return query_set_list(param, value);
+    }
+    param->type = query_type_of(value);
+    if (param->type == U2I_STRING) {
+        param->value.s = json_string_value(value);
+    } else if (param->type == U2I_REAL) {
+        param->value.r = json_real_value(value);
+    } else if (param->type != 0) {
+        param->value.i = json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+    } else {
+        cli_error("--param %s: the value must be text, a number, true, false or a list of these",
+                  param->name);
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
+static int query_init_params(struct query *q, const struct args *args) {
+    const char *pair, *name;
+    json_t *value;
+    int code = CLI_OK;
+    q->values = json_object();
+    if (q->values == NULL) {
+        return cli_no_memory();
+    }
+    for (size_t at = 0; code == CLI_OK && (pair = args_each(args, "param", &at)) != NULL;) {
+        code = cli_add_typed(q->values, pair, "--param");
+    }
+    q->params = calloc(json_object_size(q->values) + 1, sizeof *q->params);
+    if (q->params == NULL) {
+        return cli_no_memory();
+    }
+    json_object_foreach(q->values, name, value) {
+        if (code == CLI_OK) {
+            u2i_param_t *const param = &q->params[q->q.params_n++];
+            param->name = name;
+            code = query_set_param(param, value);
+        }
+    }
+    q->q.params = q->params;
+    return code;
+}
+
+/* ---- Exclusions ------------------------------------------------------------------------------ */
+
+/* Ids from --exclude and the lines of --exclude-from, which are cut apart in place. */
+static int query_init_exclude(struct query *q, const struct args *args) {
+    const char *const file = args_value(args, "exclude-from");
+    if (file != NULL) {
+        const int code = cli_read_file(file, QUERY_IDS_MAX_BYTES, &q->exclude_file);
+        if (code != CLI_OK) {
+            return code;
+        }
+    }
+    size_t room = args->options_n + 1;
+    for (size_t i = 0; i < q->exclude_file.n; i++) {
+        room += q->exclude_file.p[i] == '\n';
+    }
+    q->exclude = calloc(room, sizeof *q->exclude);
+    if (q->exclude == NULL) {
+        return cli_no_memory();
+    }
+    const char *id;
+    for (size_t at = 0; (id = args_each(args, "exclude", &at)) != NULL;) {
+        q->exclude[q->q.exclude_n++] = id;
+    }
+    char *rest = NULL;
+    char *line = file == NULL || q->exclude_file.p == NULL
+                     ? NULL
+                     : strtok_r(q->exclude_file.p, "\r\n", &rest);
+    for (; line != NULL; line = strtok_r(NULL, "\r\n", &rest)) {
+        q->exclude[q->q.exclude_n++] = line;
+    }
+    q->q.exclude = q->exclude;
+    return CLI_OK;
+}
+
+int query_init(struct query *q, const struct args *args) {
+    uint64_t limit = 0, timeout_ms = 0;
+    *q = (struct query){.q = U2I_QUERY_INIT};
+    int code = args_number(args, "limit", 1, U2I_LIMIT_MAX, &limit);
+    if (code == CLI_OK) {
+        code = args_number(args, "timeout", 0, UINT32_MAX, &timeout_ms);
+    }
+    if (code == CLI_OK) {
+        code = query_init_params(q, args);
+    }
+    if (code == CLI_OK) {
+        code = query_init_exclude(q, args);
+    }
+    q->q.limit = (uint32_t)limit;
+    q->q.timeout_ms = (uint32_t)timeout_ms;
+    q->q.filter = args_value(args, "filter");
+    return code;
+}
+
+void query_free(struct query *q) {
+    for (size_t i = 0; q->params != NULL && i < q->q.params_n; i++) {
+        if (q->params[i].n > 0) {
+            union { /* the library takes the list as const; it was made by query_set_list() */
+                const void *given;
+                void *made;
+            } list = {q->params[i].value.list};
+            free(list.made);
+        }
+    }
+    free(q->params);
+    free(q->exclude);
+    free(q->vector);
+    text_free(&q->exclude_file);
+    json_decref(q->values);
+}
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+int query_fail(const struct query *q, const u2i_error_t *err, const char *doing) {
+    const int code = cli_fail(err, doing);
+    const char *const filter = q->q.filter;
+    if (err->code != U2I_EFILTER || filter == NULL || err->offset < 0 ||
+        (size_t)err->offset > strlen(filter)) {
+        return code;
+    }
+    struct text lines = {0};
+    text_str(&lines, "  ");
+    display_clean(&lines, filter, strlen(filter));
+    text_str(&lines, "\n  ");
+    text_fill(&lines, ' ', display_width(filter, (size_t)err->offset));
+    (void)fprintf(stderr, "%s^\n", text_cstr(&lines));
+    text_free(&lines);
+    return code;
+}
+
+/* ---- Answers --------------------------------------------------------------------------------- */
+
+static const char *query_source_name(int source) {
+    switch (source) {
+    case U2I_FROM_PROFILE:
+        return "profile";
+    case U2I_FROM_INTERESTS:
+        return "interests";
+    case U2I_FROM_ATTRIBUTES:
+        return "attributes";
+    case U2I_FROM_POPULAR:
+        return "popular";
+    case U2I_FROM_CATALOGUE:
+        return "catalogue";
+    case U2I_FROM_SEARCH:
+        return "search";
+    case U2I_FROM_SIMILAR:
+        return "similar";
+    default:
+        return "other";
+    }
+}
+
+static const char *query_source_text(int source) {
+    switch (source) {
+    case U2I_FROM_PROFILE:
+        return "like what you chose";
+    case U2I_FROM_INTERESTS:
+        return "fits the interests";
+    case U2I_FROM_ATTRIBUTES:
+        return "fits what is known of you";
+    case U2I_FROM_POPULAR:
+        return "popular";
+    case U2I_FROM_CATALOGUE:
+        return "from the catalogue";
+    default:
+        return "";
+    }
+}
+
+/* "because you liked Emma" */
+static void query_add_reason(struct text *out, const u2i_hit_t *hit) {
+    static const struct {
+        const char *action, *did;
+    } verbs[] = {{"purchase", "bought"},    {"buy", "bought"}, {"add_cart", "put into the cart"},
+                 {"favorite", "favorited"}, {"like", "liked"}, {"click", "clicked"},
+                 {"view", "viewed"}};
+    if (hit->because == NULL) {
+        text_str(out, query_source_text(hit->source));
+        return;
+    }
+    const char *const title = hit->because_title != NULL && hit->because_title[0] != '\0'
+                                  ? hit->because_title
+                                  : hit->because;
+    const char *const action = hit->because_action != NULL ? hit->because_action : "";
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        if (strcmp(verbs[i].action, action) == 0) {
+            text_fmt(out, "because you %s %s", verbs[i].did, title);
+            return;
+        }
+    }
+    text_fmt(out, "because of %s (%s)", title, action);
+}
+
+static void query_add_json(struct text *line, size_t rank, const u2i_hit_t *hit) {
+    text_char(line, '{');
+    text_json_member_int(line, "rank", (long long)rank);
+    text_json_member(line, "id", hit->id);
+    text_json_member(line, "title", hit->title);
+    text_json_member(line, "category", hit->category);
+    text_json_key(line, "score");
+    text_fmt(line, "%.6g", (double)hit->score);
+    text_json_member(line, "source", query_source_name(hit->source));
+    if (hit->because != NULL) {
+        text_json_key(line, "because");
+        text_char(line, '{');
+        text_json_member(line, "id", hit->because);
+        text_json_member(line, "title", hit->because_title);
+        text_json_member(line, "action", hit->because_action);
+        text_json_key(line, "share");
+        text_fmt(line, "%.3g", (double)hit->because_share);
+        text_char(line, '}');
+    }
+    text_json_member_raw(line, "attrs", hit->attrs_json);
+    text_char(line, '}');
+}
+
+static int query_print_json(const struct cli *cli, const u2i_result_t *r, bool users) {
+    struct text line = {0};
+    int code = CLI_OK;
+    for (size_t i = 0; code == CLI_OK && i < u2i_result_count(r); i++) {
+        const u2i_hit_t *const hit = u2i_result_hit(r, i);
+        text_clear(&line);
+        if (users) {
+            text_char(&line, '{');
+            text_json_member_int(&line, "rank", (long long)i + 1);
+            text_json_member(&line, "id", hit->id);
+            text_json_key(&line, "score");
+            text_fmt(&line, "%.6g}", (double)hit->score);
+        } else {
+            query_add_json(&line, i + 1, hit);
+        }
+        code = cli_print_line(cli, &line);
+    }
+    text_free(&line);
+    return code;
+}
+
+static int query_print_table(const struct cli *cli, struct table *table) {
+    if (table_rows(table) == 0) {
+        cli_warn("nothing found");
+        return CLI_OK;
+    }
+    return table_print(table, cli->out, cli->display) == 0 ? CLI_OK : cli_no_memory();
+}
+
+int query_print_items(const struct cli *cli, bool json, u2i_result_t *r) {
+    static const struct table_column columns[] = {
+        {"#", true, false},    {"item", false, true},     {"score", true, false},
+        {"title", false, true}, {"category", false, true}, {"why", false, true}};
+    int code;
+    if (json) {
+        code = query_print_json(cli, r, false);
+    } else {
+        struct table table;
+        struct text reason = {0};
+        table_init(&table, columns, sizeof columns / sizeof *columns);
+        for (size_t i = 0; i < u2i_result_count(r); i++) {
+            const u2i_hit_t *const hit = u2i_result_hit(r, i);
+            text_clear(&reason);
+            query_add_reason(&reason, hit);
+            table_cell_fmt(&table, "%zu", i + 1);
+            table_cell(&table, hit->id);
+            table_cell_fmt(&table, "%.3f", (double)hit->score);
+            table_cell(&table, hit->title);
+            table_cell(&table, hit->category);
+            table_cell(&table, text_cstr(&reason));
+        }
+        code = query_print_table(cli, &table);
+        text_free(&reason);
+        table_free(&table);
+    }
+    u2i_result_free(r);
+    return code;
+}
+
+int query_print_users(const struct cli *cli, bool json, u2i_result_t *r) {
+    static const struct table_column columns[] = {
+        {"#", true, false}, {"user", false, true}, {"score", true, false}};
+    int code;
+    if (json) {
+        code = query_print_json(cli, r, true);
+    } else {
+        struct table table;
+        table_init(&table, columns, sizeof columns / sizeof *columns);
+        for (size_t i = 0; i < u2i_result_count(r); i++) {
+            const u2i_hit_t *const hit = u2i_result_hit(r, i);
+            table_cell_fmt(&table, "%zu", i + 1);
+            table_cell(&table, hit->id);
+            table_cell_fmt(&table, "%.3f", (double)hit->score);
+        }
+        code = query_print_table(cli, &table);
+        table_free(&table);
+    }
+    u2i_result_free(r);
+    return code;
+}

@@ -1,0 +1,85 @@
+/* What the files of the evaluation share: lanes (the values that an expression has in one chunk) and
+ * leaves (conditions made ready for the columns they will look at). */
+#ifndef U2I_FILTER_EVAL_H
+#define U2I_FILTER_EVAL_H
+
+#include "filter/filter_internal.h"
+#include "filter/filter_set.h"
+#include "filter/rowset.h"
+
+/* Values of a chunk's rows. Dense: `rows` is NULL, n is CHUNK_ROWS, VALUE_MISSING where there is none.
+ * Sparse: n values, of the rows that `rows` names in ascending order; others have none. */
+struct lane {
+    const uint8_t *tags;
+    const uint64_t *values;
+    const uint16_t *rows;
+    uint32_t n;
+    const struct intern *names; /* where strings have their codes */
+};
+
+/* Where a lane is computed to, when it is not simply a column's chunk. */
+struct lane_slot {
+    uint64_t values[CHUNK_ROWS];
+    uint8_t tags[CHUNK_ROWS];
+};
+
+/* A field found among the columns: a column, then indexes into arrays. */
+struct eval_field {
+    uint32_t column;
+    uint32_t indexes_n;
+    uint32_t indexes[U2I_ATTRS_MAX_DEPTH];
+};
+
+enum leaf_kind {
+    LEAF_EQUAL, /* tag and bits are `tag` and `bits`; with `not_equal`, the tag is and they aren't */
+    LEAF_RANGE,    /* a number within the bounds; with `not_equal`, outside of them */
+    LEAF_TEXT,     /* a string of which filter_leaf_text() says yes */
+    LEAF_IN,       /* a value of the set */
+    LEAF_ROWS,     /* rows that are known: an id is equal to or in */
+    LEAF_EXISTS,   /* any value but null */
+    LEAF_CONTAINS, /* an array with any, or all, of the set */
+    LEAF_PAIR      /* two expressions compared */
+};
+
+struct leaf {
+    enum leaf_kind kind;
+    enum filter_op op; /* of a comparison, turned around already where the leaf is negated */
+    bool not_equal;
+    uint8_t tag;
+    bool absent; /* LEAF_EQUAL: a string that no value has */
+    uint64_t bits;
+    int64_t int_low, int_high; /* LEAF_RANGE: x is within; empty when low > high */
+    double real_low, real_high;
+    struct filter_set set;
+    uint32_t *found; /* contains_all: by key of the set, the last array that had it */
+    uint32_t arrays; /* counts the arrays looked at */
+    uint8_t *memo;   /* LEAF_TEXT: by code: 0 not asked yet, 1 no, 2 yes; NULL: always ask */
+};
+
+struct eval {
+    const struct filter_rows *rows;
+    const struct deadline *deadline;
+    struct arena arena;
+    struct eval_field *fields; /* by field slot */
+    struct leaf *leaves;       /* by leaf slot */
+    uint32_t chunk;            /* being evaluated */
+    struct lane_slot *slots[U2I_FILTER_MAX_DEPTH + 2];
+    uint8_t match[CHUNK_ROWS]; /* of the leaf being evaluated, by position in its lane */
+    struct rowset out;
+};
+
+/* filter_lane.c: the values of an expression in the chunk. Uses slots from `level` on. */
+int filter_lane(struct eval *ev, const struct node *n, uint32_t level, struct lane *out);
+/* Makes a lane dense, in the slot `level`. */
+int filter_lane_spread(struct eval *ev, struct lane *lane, uint32_t level);
+struct value filter_lane_at(const struct lane *lane, uint32_t i);
+
+/* filter_leaf.c. */
+int filter_leaf_prepare(struct eval *ev, const struct node *n);
+void filter_leaf_release(struct leaf *leaf);
+/* Sets mask to the rows of the chunk where the leaf is true; rows outside of `wanted` may be left
+ * out. */
+int filter_leaf_mask(struct eval *ev, const struct node *n, const uint64_t wanted[ROWSET_WORDS],
+                     uint64_t mask[ROWSET_WORDS]);
+
+#endif

@@ -1,0 +1,330 @@
+/* Which file is it? Before anything is read through SQLite's pager the first 100 bytes are looked at,
+ * because merely reading another program's database can create files beside it. A file of ours is
+ * known by its application id; its format number decides whether we can read it, have to migrate it,
+ * or must leave it to a newer u2i.
+ *
+ * The header is read through SQLite's own file handle: opening and closing the file ourselves would
+ * drop the locks that other handles of this process hold on it (POSIX). */
+#include "sqlite_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+/* */
+#include "base/alloc.h"
+
+enum {
+    DBFILE_APPLICATION_ID = 0x75326931, /* "u2i1" */
+    DBFILE_FORMAT = 1,                  /* user_version of what this code writes */
+    DBFILE_HEADER_BYTES = 100
+};
+
+/* What a file looks like from outside. */
+enum dbfile_kind {
+    DBFILE_EMPTY,   /* nothing in it: ours to fill */
+    DBFILE_OURS,    /* application id and a format that we know */
+    DBFILE_UNCLEAR, /* the header may be older than the log beside it: ask SQLite */
+};
+
+/* ---- Looking -------------------------------------------------------------------------------- */
+
+static uint32_t dbfile_u32(const unsigned char *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static bool dbfile_beside(const char *path, const char *suffix) {
+    char name[4096];
+    struct stat st;
+    const int n = snprintf(name, sizeof name, "%s%s", path, suffix);
+    return n > 0 && (size_t)n < sizeof name && stat(name, &st) == 0 && st.st_size > 0;
+}
+
+static bool dbfile_directory_writable(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path) {
+        return access(slash == NULL ? "." : "/", W_OK) == 0;
+    }
+    char *dir = str_dup(path, (size_t)(slash - path));
+    const bool writable = dir != NULL && access(dir, W_OK) == 0;
+    mem_free(dir);
+    return writable;
+}
+
+static int dbfile_version_error(const char *path, uint32_t format, u2i_error_t *err) {
+    return error_set(err, U2I_EVERSION,
+                     "%s was written by a newer u2i: it has format %u, this one reads up to %d",
+                     path, format, DBFILE_FORMAT);
+}
+
+/* Decides by application id and format. Another program's file, or none at all, is U2I_ECORRUPT. */
+static int dbfile_judge(const char *path, uint32_t id, uint32_t format, u2i_error_t *err) {
+    if (id != DBFILE_APPLICATION_ID) {
+        return error_set(err, U2I_ECORRUPT,
+                         "%s is not a u2i store but another program's SQLite database"
+                         " (application id 0x%08x)",
+                         path, id);
+    }
+    if (format > DBFILE_FORMAT) {
+        return dbfile_version_error(path, format, err);
+    }
+    if (format == 0) {
+        return error_set(err, U2I_ECORRUPT, "%s has no format number", path);
+    }
+    return U2I_OK;
+}
+
+static int dbfile_look(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) {
+    unsigned char h[DBFILE_HEADER_BYTES] = {0};
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (rc == SQLITE_OK && file != NULL && file->pMethods != NULL) {
+        rc = file->pMethods->xRead(file, h, sizeof h, 0);
+    }
+    if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ) {
+        return conn_fail(c, rc, "read the header", err);
+    }
+    if (rc == SQLITE_IOERR_SHORT_READ || memcmp(h, "SQLite format 3", 16) != 0) {
+        return error_set(err, U2I_ECORRUPT, "%s is not a u2i store (nor a SQLite database)",
+                         c->path);
+    }
+    const uint32_t id = dbfile_u32(h + 68);
+    const uint32_t format = dbfile_u32(h + 60);
+    const bool small = dbfile_u32(h + 28) <= 1; /* pages: no room for a table */
+    if (id == 0 && format == 0 && (small || dbfile_beside(c->path, "-wal"))) {
+        *kind = DBFILE_UNCLEAR;
+        return U2I_OK;
+    }
+    *kind = DBFILE_OURS;
+    return dbfile_judge(c->path, id, format, err);
+}
+
+static int dbfile_number(struct conn *c, const char *sql, uint32_t *out, u2i_error_t *err) {
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(c->db, sql, -1, &st, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(st);
+    }
+    *out = rc == SQLITE_ROW ? (uint32_t)sqlite3_column_int64(st, 0) : 0;
+    rc = rc == SQLITE_ROW ? U2I_OK : conn_fail(c, rc, "read the header", err);
+    (void)sqlite3_finalize(st); /* repeats the step's result */
+    return rc;
+}
+
+/* The same question through SQLite, with what is in the log. */
+static int dbfile_ask(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) {
+    uint32_t id;
+    uint32_t format;
+    uint32_t tables;
+    U2I_TRY(dbfile_number(c, "PRAGMA application_id", &id, err));
+    U2I_TRY(dbfile_number(c, "PRAGMA user_version", &format, err));
+    U2I_TRY(dbfile_number(c, "SELECT count(*) FROM sqlite_schema", &tables, err));
+    if (id == 0 && format == 0 && tables == 0) {
+        *kind = DBFILE_EMPTY;
+        return U2I_OK;
+    }
+    *kind = DBFILE_OURS;
+    return dbfile_judge(c->path, id, format, err);
+}
+
+static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
+    struct conn c;
+    U2I_TRY(conn_open(&c, l->path, l->immutable ? CONN_IMMUTABLE : CONN_READ, err));
+    int rc = dbfile_look(&c, kind, err);
+    if (rc == U2I_OK && *kind == DBFILE_UNCLEAR) {
+        rc = dbfile_ask(&c, kind, err);
+    }
+    conn_close(&c);
+    return rc;
+}
+
+/* ---- Creating and migrating ----------------------------------------------------------------- */
+
+/* Step i leads from format i to format i + 1. A step is never changed once released. */
+static const char *const dbfile_steps[DBFILE_FORMAT] = {store_schema_sql};
+
+/* The page size that wastes least of a page on vectors that don't divide it, the smaller the better:
+ * a small write costs at least a page for each row. Longer vectors overflow, which packs well. */
+static int dbfile_page_bytes(uint32_t dim) {
+    const size_t vector = dim * sizeof(float);
+    const size_t row = vector + 14; /* cell header and pointer */
+    int best = 4096;
+    for (int page = 4096; page <= 16384; page *= 2) {
+        const size_t room = (size_t)page - 8;
+        if (row > room || room / row * vector * 10 >= (size_t)page * 7) {
+            return page;
+        }
+        best = page;
+    }
+    return best;
+}
+
+static int dbfile_put_meta(struct conn *c, const struct store_options *opt, u2i_error_t *err) {
+    static const char *const zero[] = {"sequence", "events", "users_end", "changes_pruned",
+                                       "removed_sequence"};
+    for (size_t i = 0; i < sizeof zero / sizeof *zero; i++) {
+        U2I_TRY(conn_set_meta_int(c, zero[i], 0, err));
+    }
+    U2I_TRY(conn_set_meta_int(c, "dim", opt->dim, err));
+    struct bind b = bind_start(c, SQL_META_PUT, err);
+    bind_string(&b, "model");
+    bind_string(&b, opt->model);
+    return bind_run(&b, err);
+}
+
+/* Brings the file to DBFILE_FORMAT in one transaction, from whatever it has (nothing = 0). Another
+ * process may have done so a moment ago. */
+static int dbfile_migrate_in(struct conn *c, const struct store_options *opt, u2i_error_t *err) {
+    enum dbfile_kind kind;
+    uint32_t format;
+    U2I_TRY(dbfile_ask(c, &kind, err));
+    U2I_TRY(dbfile_number(c, "PRAGMA user_version", &format, err));
+    if (format == DBFILE_FORMAT) {
+        return U2I_OK;
+    }
+    const bool create = format == 0;
+    if (create && (opt->dim == 0 || opt->dim > U2I_DIM_MAX || opt->model == NULL ||
+                   strlen(opt->model) >= sizeof((struct store *)0)->model)) {
+        return error_set(err, U2I_EINVAL, "a new store needs a model and a dim of 1..%d",
+                         U2I_DIM_MAX);
+    }
+    for (; format < DBFILE_FORMAT; format++) {
+        U2I_TRY(conn_exec(c, dbfile_steps[format], err));
+    }
+    char sql[96];
+    (void)snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                   DBFILE_APPLICATION_ID, DBFILE_FORMAT); /* fits */
+    U2I_TRY(conn_exec(c, sql, err));
+    return create ? dbfile_put_meta(c, opt, err) : U2I_OK;
+}
+
+static int dbfile_set_wal(struct conn *c, u2i_error_t *err) {
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &st, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(st);
+    }
+    const char *mode = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+    if (rc != SQLITE_ROW) {
+        rc = conn_fail(c, rc, "switch to a write-ahead log", err);
+    } else if (mode == NULL || strcmp(mode, "wal") != 0) {
+        rc = error_set(err, U2I_EIO, "%s is on a file system that cannot keep a write-ahead log",
+                       c->path);
+    } else {
+        rc = U2I_OK;
+    }
+    (void)sqlite3_finalize(st); /* repeats the step's result */
+    return rc;
+}
+
+static int dbfile_migrate(struct conn *c, const struct store_options *opt, u2i_error_t *err) {
+    char sql[96];
+    (void)snprintf(sql, sizeof sql, "PRAGMA page_size = %d; PRAGMA journal_size_limit = %d",
+                   dbfile_page_bytes(opt->dim), 64 << 20); /* fits; the first only in a new file */
+    U2I_TRY(conn_exec(c, sql, err));
+    U2I_TRY(dbfile_set_wal(c, err));
+    U2I_TRY(conn_run(c, SQL_BEGIN_WRITE, err));
+    int rc = dbfile_migrate_in(c, opt, err);
+    if (rc == U2I_OK) {
+        rc = conn_run(c, SQL_COMMIT, err);
+    }
+    if (rc != U2I_OK && sqlite3_get_autocommit(c->db) == 0) {
+        (void)conn_run(c, SQL_ROLLBACK, NULL); /* the error is told already */
+    }
+    if (rc == U2I_OK) {
+        /* The header tells from now on whose file it is; if it is not copied now it will be later. */
+        (void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    }
+    return rc;
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+/* Flags against what is there. *exists = there is something in the file. */
+static int dbfile_check_flags(struct lite *l, const struct store_options *opt, bool *exists,
+                              u2i_error_t *err) {
+    struct stat st;
+    const bool there = stat(l->path, &st) == 0;
+    const int why = errno;
+    *exists = there && st.st_size > 0;
+    if (there && !S_ISREG(st.st_mode)) {
+        return error_set(err, U2I_EIO, "%s is not a file", l->path);
+    }
+    if (there && (opt->flags & U2I_OPEN_NEW) != 0) {
+        return error_set(err, U2I_EINVAL, "%s exists already", l->path);
+    }
+    if (there) {
+        if (!*exists && (opt->flags & U2I_OPEN_READONLY) != 0) {
+            return error_set(err, U2I_ECORRUPT, "%s is empty", l->path);
+        }
+        l->readonly = (opt->flags & U2I_OPEN_READONLY) != 0 || access(l->path, W_OK) != 0;
+        l->immutable = !dbfile_directory_writable(l->path) && !dbfile_beside(l->path, "-wal");
+        l->readonly |= l->immutable;
+        return U2I_OK;
+    }
+    if (why != ENOENT && why != ENOTDIR) {
+        return error_set(err, U2I_EIO, "cannot open %s: %s", l->path, strerror(why));
+    }
+    if ((opt->flags & (U2I_OPEN_EXISTING | U2I_OPEN_READONLY)) != 0) {
+        return error_set(err, U2I_ENOTFOUND, "%s does not exist", l->path);
+    }
+    return U2I_OK;
+}
+
+/* The model that the store was made with, against the one asked for. */
+static int dbfile_check_model(struct lite *l, struct conn *c, const struct store_options *opt,
+                              u2i_error_t *err) {
+    uint64_t dim;
+    U2I_TRY(conn_meta_int(c, "dim", &dim, err));
+    struct bind b = bind_start(c, SQL_META_GET, err);
+    bind_string(&b, "model");
+    bool row;
+    U2I_TRY(bind_step(&b, &row, err));
+    const char *model = row ? (const char *)sqlite3_column_text(b.statement, 0) : NULL;
+    const bool sane =
+        model != NULL && strlen(model) < sizeof l->base.model && dim > 0 && dim <= U2I_DIM_MAX;
+    if (sane) {
+        memcpy(l->base.model, model, strlen(model) + 1);
+        l->base.dim = (uint32_t)dim;
+    }
+    bind_end(&b);
+    if (!sane) {
+        return error_set(err, U2I_ECORRUPT, "%s: meta names no model and dim", l->path);
+    }
+    const bool same = (opt->model == NULL || strcmp(opt->model, l->base.model) == 0) &&
+                      (opt->dim == 0 || opt->dim == dim);
+    return same ? U2I_OK
+                : error_set(err, U2I_EEMBED,
+                            "%s was made with model '%s' and dim %u, not '%s' and dim %u", l->path,
+                            l->base.model, l->base.dim,
+                            opt->model == NULL ? l->base.model : opt->model,
+                            opt->dim == 0 ? l->base.dim : opt->dim);
+}
+
+int dbfile_open(struct lite *l, const struct store_options *opt, struct conn *writer,
+                u2i_error_t *err) {
+    bool exists;
+    enum dbfile_kind kind = DBFILE_EMPTY;
+    U2I_TRY(dbfile_check_flags(l, opt, &exists, err));
+    if (exists) {
+        U2I_TRY(dbfile_identify(l, &kind, err));
+    }
+    if (l->readonly && kind == DBFILE_EMPTY) {
+        return error_set(err, U2I_ECORRUPT, "%s is empty and cannot be written to", l->path);
+    }
+    if (!l->readonly) {
+        U2I_TRY(conn_open(writer, l->path, CONN_WRITE, err));
+        U2I_TRY(dbfile_migrate(writer, opt, err));
+    }
+    /* An absolute path: the program may change its directory before the next connection. */
+    U2I_TRY(conn_open(&l->watch, l->path, l->immutable ? CONN_IMMUTABLE : CONN_READ, err));
+    const char *full = sqlite3_db_filename(l->watch.db, "main");
+    char *path = full == NULL ? NULL : str_dup(full, strlen(full));
+    if (path == NULL) {
+        return error_oom(err);
+    }
+    mem_free(l->path);
+    l->path = path;
+    writer->path = l->watch.path = path;
+    return dbfile_check_model(l, &l->watch, opt, err);
+}

@@ -1,0 +1,266 @@
+/* The whole file into memory, when a store is opened.
+ *
+ * Two threads on two connections read two tables: vectors with their checksums, which is most of the
+ * bytes, and names with attributes, which is most of the work. Both begin a read transaction and then
+ * compare the sequence they see: equal means that they read the same moment.
+ *
+ * Rows are read in their order, so pages come in file order. The file is read by pread(), not mapped:
+ * a mapped file that another program truncates, or a disk that fails, would kill the process with
+ * SIGBUS instead of failing the call.
+ *
+ * Damage in a row doesn't keep the rest from being used: it is logged (and named by a verify), and
+ * the row goes without what is damaged. */
+#include "sqlite_internal.h"
+
+#include <assert.h>
+/* */
+#include "base/alloc.h"
+
+enum {
+    LOAD_TRIES = 100,
+    LOAD_GAP_MAX = 1 << 24 /* numbers are given one after the other: a larger gap is damage */
+};
+
+/* One of the two readers. */
+struct load {
+    struct lite *store;
+    struct conn *conn;
+    struct catalogue *catalogue;
+    roaring_bitmap_t *vector_rows; /* of the vectors' thread */
+    float *vector;                 /* its aligned copy of one */
+    int rc;
+    u2i_error_t err;
+};
+
+/* ---- Names and attributes ------------------------------------------------------------------- */
+
+int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, struct attrs **out,
+               u2i_error_t *err) {
+    const uint32_t row = (uint32_t)sqlite3_column_int64(st, 0);
+    const struct seal_text id = reader_text(st, 1);
+    const struct seal_text category = reader_text(st, first_column);
+    const struct seal_text json = reader_text(st, first_column + 1);
+    u2i_error_t why = {.code = U2I_OK};
+    int rc = U2I_ECORRUPT;
+    if (seal_item(row, id, category, json) == sqlite3_column_int64(st, first_column - 1)) {
+        rc = attrs_parse(category.s, json.s, json.n, out, &why);
+    } else {
+        error_set(&why, U2I_ECORRUPT, "it does not match its checksum");
+    }
+    if (rc == U2I_OK || rc == U2I_ENOMEM) {
+        return rc == U2I_OK ? rc : error_oom(err);
+    }
+    log_line(&l->log, U2I_LOG_WARN, "%s: items row %u ('%.128s') goes without attributes: %s",
+             l->path, row, id.s == NULL ? "" : id.s, why.msg);
+    return attrs_parse(NULL, NULL, 0, out, err);
+}
+
+/* The current row's number and name into the catalogue; *named is false if they are damaged. */
+static int load_name(struct load *d, sqlite3_stmt *st, enum catalogue_names kind, bool *named) {
+    struct catalogue *c = d->catalogue;
+    const int64_t number = sqlite3_column_int64(st, 0);
+    const struct seal_text name = reader_text(st, 1);
+    *named = name.s != NULL && number >= 0 && number < (int64_t)c->end[kind] + LOAD_GAP_MAX;
+    if (!*named) {
+        log_line(&d->store->log, U2I_LOG_WARN, "%s: number %lld of '%.128s' makes no sense",
+                 d->store->path, (long long)number, name.s == NULL ? "" : name.s);
+        return U2I_OK;
+    }
+    const int rc = catalogue_name(c, kind, (uint32_t)number, name.s, name.n);
+    return rc == U2I_OK ? rc : error_oom(&d->err);
+}
+
+static int load_item(struct load *d, sqlite3_stmt *st) {
+    struct catalogue *c = d->catalogue;
+    const uint32_t row = (uint32_t)sqlite3_column_int64(st, 0);
+    bool named;
+    U2I_TRY(load_name(d, st, CATALOGUE_ITEMS, &named));
+    if (!named || sqlite3_column_int(st, 2) == 0) {
+        return U2I_OK;
+    }
+    struct attrs *attrs = NULL;
+    U2I_TRY(load_attrs(d->store, st, 4, &attrs, &d->err));
+    const int rc = columns_put(c->columns, row, attrs, &d->err);
+    attrs_free(attrs);
+    roaring_bitmap_add(c->live, row);
+    return rc;
+}
+
+static int load_items(struct load *d) {
+    struct bind b = bind_start(d->conn, SQL_ITEMS_LOAD, &d->err);
+    int rc = b.statement == NULL ? b.rc : U2I_OK;
+    for (bool more = true; rc == U2I_OK;) {
+        rc = bind_step(&b, &more, &d->err);
+        if (!more) {
+            break;
+        }
+        rc = load_item(d, b.statement);
+    }
+    bind_end(&b);
+    return rc;
+}
+
+/* Tables of (number, name). */
+static int load_names(struct load *d, enum conn_sql which, enum catalogue_names kind) {
+    struct bind b = bind_start(d->conn, which, &d->err);
+    int rc = b.statement == NULL ? b.rc : U2I_OK;
+    for (bool more = true; rc == U2I_OK;) {
+        rc = bind_step(&b, &more, &d->err);
+        if (!more) {
+            break;
+        }
+        bool named;
+        rc = load_name(d, b.statement, kind, &named);
+    }
+    bind_end(&b);
+    return rc;
+}
+
+static int load_all_names(struct load *d) {
+    struct catalogue *c = d->catalogue;
+    U2I_TRY(load_names(d, SQL_ACTIONS_SCAN, CATALOGUE_ACTIONS));
+    U2I_TRY(load_names(d, SQL_USERS_LOAD, CATALOGUE_USERS));
+    U2I_TRY(load_items(d));
+    uint64_t users_end;
+    U2I_TRY(conn_meta_int(d->conn, "users_end", &users_end, &d->err));
+    if (users_end > c->end[CATALOGUE_USERS] && users_end < STORE_NONE) {
+        c->end[CATALOGUE_USERS] = (uint32_t)users_end;
+    }
+    U2I_TRY(conn_meta_int(d->conn, "sequence", &c->sequence, &d->err));
+    U2I_TRY(conn_meta_int(d->conn, "removed_sequence", &c->removed_sequence, &d->err));
+    return conn_meta_int(d->conn, "events", &c->events, &d->err);
+}
+
+/* ---- Vectors -------------------------------------------------------------------------------- */
+
+const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row) {
+    const int type = sqlite3_column_type(st, first_column + 1);
+    if (type == SQLITE_NULL) {
+        return NULL;
+    }
+    const size_t bytes = l->base.dim * sizeof(float);
+    const void *p = sqlite3_column_blob(st, first_column + 1);
+    if (type == SQLITE_BLOB && (size_t)sqlite3_column_bytes(st, first_column + 1) == bytes &&
+        p != NULL && seal_vector(row, p, bytes) == sqlite3_column_int64(st, first_column)) {
+        return p;
+    }
+    log_line(&l->log, U2I_LOG_WARN,
+             "%s: vectors row %u does not match its checksum; its item goes without a vector",
+             l->path, row);
+    return NULL;
+}
+
+static void load_vectors(struct load *d) {
+    struct bind b = bind_start(d->conn, SQL_VECTORS_LOAD, &d->err);
+    d->rc = b.statement == NULL ? b.rc : U2I_OK;
+    const size_t bytes = d->store->base.dim * sizeof(float);
+    for (bool more = true; d->rc == U2I_OK;) {
+        d->rc = bind_step(&b, &more, &d->err);
+        if (!more) {
+            break;
+        }
+        const uint32_t row = (uint32_t)sqlite3_column_int64(b.statement, 0);
+        const void *p = load_vector(d->store, b.statement, 2, row);
+        if (p != NULL) {
+            memcpy(d->vector, p, bytes); /* in a page it lies unaligned */
+            d->rc = flat_set(d->catalogue->vectors, row, d->vector, &d->err);
+            roaring_bitmap_add(d->vector_rows, row);
+        }
+    }
+    bind_end(&b);
+}
+
+static void *load_run_vectors(void *arg) {
+    load_vectors(arg);
+    return NULL;
+}
+
+/* A vector without a live item is damage; it must not be found. */
+static void load_drop_strays(struct load *vectors) {
+    const struct catalogue *c = vectors->catalogue;
+    roaring_bitmap_andnot_inplace(vectors->vector_rows, c->live);
+    roaring_uint32_iterator_t it;
+    roaring_init_iterator(vectors->vector_rows, &it);
+    for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
+        flat_remove(c->vectors, it.current_value);
+        log_line(&vectors->store->log, U2I_LOG_WARN, "%s: vectors row %u has no item",
+                 vectors->store->path, it.current_value);
+    }
+}
+
+/* ---- Both ----------------------------------------------------------------------------------- */
+
+/* Read transactions on both connections at one sequence. */
+static int load_begin(struct conn *a, struct conn *b, u2i_error_t *err) {
+    for (int i = 0; i < LOAD_TRIES; i++) {
+        uint64_t sequence[2];
+        U2I_TRY(conn_run(a, SQL_BEGIN_READ, err));
+        U2I_TRY(conn_meta_int(a, "sequence", &sequence[0], err));
+        U2I_TRY(conn_run(b, SQL_BEGIN_READ, err));
+        U2I_TRY(conn_meta_int(b, "sequence", &sequence[1], err));
+        if (sequence[0] == sequence[1]) {
+            return U2I_OK;
+        }
+        U2I_TRY(conn_run(a, SQL_COMMIT, err));
+        U2I_TRY(conn_run(b, SQL_COMMIT, err));
+    }
+    return error_set(err, U2I_EBUSY, "%s is written to without a pause", a->path);
+}
+
+static int load_both(struct load *names, struct load *vectors, u2i_error_t *err) {
+    U2I_TRY(load_begin(names->conn, vectors->conn, err));
+    pthread_t thread;
+    const bool threaded = thread_start(&thread, "u2i-load", load_run_vectors, vectors) == U2I_OK;
+    names->rc = load_all_names(names);
+    if (threaded) {
+        (void)pthread_join(thread, NULL);
+    } else {
+        load_vectors(vectors);
+    }
+    const struct load *failed = names->rc != U2I_OK ? names : vectors;
+    if (failed->rc != U2I_OK) {
+        if (err != NULL) {
+            *err = failed->err;
+        }
+        return failed->rc;
+    }
+    load_drop_strays(vectors);
+    return U2I_OK;
+}
+
+int load_catalogue(struct lite *l, struct catalogue **out, u2i_error_t *err) {
+    *out = NULL;
+    struct load names = {.store = l};
+    struct load vectors = {.store = l};
+    int rc = catalogue_new(l->base.dim, &names.catalogue, err);
+    if (rc != U2I_OK) {
+        return rc;
+    }
+    vectors.catalogue = names.catalogue;
+    vectors.vector_rows = roaring_bitmap_create();
+    vectors.vector = alloc_array(l->base.dim, sizeof(float));
+    if (vectors.vector_rows == NULL || vectors.vector == NULL) {
+        rc = error_oom(err);
+        goto out;
+    }
+    rc = reader_take(l, &names.conn, err);
+    if (rc == U2I_OK) {
+        rc = reader_take(l, &vectors.conn, err);
+    }
+    if (rc == U2I_OK) {
+        rc = load_both(&names, &vectors, err);
+    }
+out:
+    reader_give(l, vectors.conn);
+    reader_give(l, names.conn);
+    mem_free(vectors.vector);
+    if (vectors.vector_rows != NULL) {
+        roaring_bitmap_free(vectors.vector_rows);
+    }
+    if (rc != U2I_OK) {
+        catalogue_free(names.catalogue);
+        return rc;
+    }
+    *out = names.catalogue;
+    return U2I_OK;
+}

@@ -1,0 +1,162 @@
+/* Each allocation of the embedder, of profiles and of popularity fails in turn: an error comes back,
+ * nothing leaks, and what was there before still answers as before. malloc and its kin are replaced at
+ * link time (cmake/tests_oom.cmake); without those linker options the tests are skipped. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "embed/embed.h"
+#include "profile/profile.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *__real_malloc(size_t bytes) __attribute__((weak));
+void *__real_calloc(size_t n, size_t size) __attribute__((weak));
+void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
+void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset)
+    __attribute__((weak));
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t bytes);
+void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset);
+
+/* The allocation that fails, counted down; negative = none. */
+static long oom_countdown = -1;
+
+static bool oom_now(void) {
+    return oom_countdown >= 0 && oom_countdown-- == 0;
+}
+
+void *__wrap_malloc(size_t bytes) {
+    return oom_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return oom_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t bytes) {
+    return oom_now() ? NULL : __real_realloc(p, bytes);
+}
+
+void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
+    return __real_mmap(at, bytes, prot, flags, fd, offset);
+}
+
+/* Runs `work` with the first, second, ... allocation failing until it gets through without. */
+static void fail_each_allocation(int (*work)(void)) {
+    if (__real_malloc == NULL) {
+        skip();
+    }
+    long failures = 0;
+    for (; failures < 10000; failures++) {
+        oom_countdown = failures;
+        const int rc = work();
+        const bool failed = oom_countdown < 0;
+        oom_countdown = -1;
+        if (!failed) {
+            assert_int_equal(rc, U2I_OK);
+            break;
+        }
+        assert_int_equal(rc, U2I_ENOMEM);
+    }
+    print_message("%ld allocations failed in turn\n", failures);
+    assert_in_range(failures, 1, 9999);
+}
+
+static const struct embed_text OOM_TEXT = {"The Lord of the Rings", "Fantasy", "a ring"};
+
+static int work_on_embedder(void) {
+    struct embedder *e = NULL;
+    struct buf saved = {0};
+    u2i_error_t err = {0};
+    float v[64];
+    int rc = embed_hash_open(64, &e, &err);
+    if (rc != U2I_OK) {
+        assert_null(e);
+        return rc;
+    }
+    rc = e->ops->learn_begin(e, &err);
+    for (int i = 0; rc == U2I_OK && i < 20; i++) {
+        rc = e->ops->learn_add(e, &OOM_TEXT, &err);
+    }
+    e->ops->learn_end(e); /* after a failure, too: with what was counted, or nothing at all */
+    if (rc == U2I_OK) {
+        rc = e->ops->embed(e, &OOM_TEXT, 1, v, &err);
+    }
+    if (rc == U2I_OK) {
+        rc = e->ops->save(e, &saved, &err);
+    }
+    if (rc == U2I_OK) {
+        rc = e->ops->load(e, saved.data, saved.len, &err);
+    }
+    assert_int_equal(err.code, rc);
+    buf_free(&saved);
+    e->ops->close(e);
+    return rc;
+}
+
+static int work_on_popularity(void) {
+    struct popularity *p = NULL;
+    struct buf saved = {0};
+    u2i_error_t err = {0};
+    int rc = popularity_new(1000, 100, &p, &err);
+    for (uint32_t i = 0; rc == U2I_OK && i < 40; i++) {
+        rc = popularity_add(p, i * i, 1000, 1, &err);
+    }
+    if (rc == U2I_OK) {
+        rc = popularity_save(p, &saved, &err);
+    }
+    if (rc == U2I_OK) {
+        rc = popularity_load(p, saved.data, saved.len, &err);
+        const struct popularity_scale s = popularity_scale(p);
+        assert_true(popularity_score(p, &s, 0.5, 4) == 1); /* as before, or as loaded */
+    }
+    assert_int_equal(err.code, rc);
+    buf_free(&saved);
+    popularity_free(p);
+    return rc;
+}
+
+static int work_on_entries(void) {
+    static struct profile_event events[2000];
+    static struct profile_entry entries[2000];
+    static float recency[2000];
+    const float weight = 1;
+    size_t n = 7;
+    for (uint32_t i = 0; i < 2000; i++) {
+        events[i] = (struct profile_event){.time_ms = -(int64_t)i, .item = i % 9, .value = 1};
+        recency[i] = 1;
+    }
+    const int rc = profile_entries(events, 2000, recency, &weight, entries, &n);
+    assert_int_equal(n, rc == U2I_OK ? 9 : 0);
+    return rc;
+}
+
+static void embedder_without_memory_says_so(void **state) {
+    (void)state;
+    fail_each_allocation(work_on_embedder);
+}
+
+static void popularity_without_memory_says_so(void **state) {
+    (void)state;
+    fail_each_allocation(work_on_popularity);
+}
+
+static void long_profile_without_memory_says_so(void **state) {
+    (void)state;
+    fail_each_allocation(work_on_entries);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(embedder_without_memory_says_so),
+        cmocka_unit_test(popularity_without_memory_says_so),
+        cmocka_unit_test(long_profile_without_memory_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
