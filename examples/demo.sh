@@ -18,8 +18,8 @@ run() { # shows a command, then runs it
 rm -f "$store" "$store-wal" "$store-shm"
 say "1. A store is one file; films and ratings go in"
 run $u2i init "$store"
-run $u2i import items "$store" $data/items.csv.gz
-run $u2i import events "$store" $data/events.csv.gz
+run $u2i import "$store" items $data/items.csv.gz
+run $u2i import "$store" events $data/events.csv.gz
 say "2. Three people: what they liked last, and what u2i recommends to them"
 $build/example_demo "$store" 556 "fantasy and adventure" 571 "horror of the old school" \
     401 "animation for children"

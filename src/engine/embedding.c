@@ -242,7 +242,7 @@ static int embedding_step(struct engine *e, uint32_t *rows, size_t n, u2i_error_
     struct embed_text *texts = arena_array(&scratch, n, sizeof(*texts));
     float *vectors = arena_array(&scratch, n * e->store->dim, sizeof(*vectors));
     size_t kept;
-    uint32_t number;
+    uint32_t number = 0;
     if (texts == NULL || vectors == NULL) {
         arena_free(&scratch);
         return error_oom(err);

@@ -44,7 +44,7 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
     const uint32_t dim = e->store->dim;
     struct embed_text *texts = arena_array(a, n, sizeof(*texts));
     float *vectors = arena_array(a, n * dim, sizeof(*vectors));
-    uint32_t number;
+    uint32_t number = 0;
     if (texts == NULL || vectors == NULL) {
         return error_oom(err);
     }

@@ -5,7 +5,8 @@
  * sends a ticket through a pipe after a write has returned U2I_OK. So when the parent has read the
  * tickets of a dead process, it knows for each worker how many writes were acknowledged, n: the
  * writes 0 .. n-1 must be there whole, write n may be there whole or not at all, and later ones
- * can't be there.
+ * can't be there. Where the disk goes before the process, a ticket counts if its write had returned
+ * before the disk went; of those after it, any number may be there, each one only if all before it are.
  *
  *     op % 16 = 7        deletes the items of write op - 4
  *     op % 4 = 3         puts 3 items  "i/ROUND/WORKER/OP/0" ...
@@ -44,6 +45,7 @@ static inline bool ingest_op_records(uint32_t op) {
 /* ---- The writer, in a process of its own ---------------------------------------------------------- */
 
 struct ingest_ticket {
+    int64_t time_us; /* when the write had returned */
     uint32_t round, worker, op;
 };
 
@@ -134,7 +136,7 @@ static inline void *ingest_work(void *arg) {
         if (rc != U2I_OK) {
             ingest_child_die("a write failed", &err);
         }
-        const struct ingest_ticket ticket = {p->round, worker, op};
+        const struct ingest_ticket ticket = {fault_now_us(), p->round, worker, op};
         if (write(p->tickets, &ticket, sizeof ticket) != sizeof ticket) {
             _exit(INGEST_CHILD_FAILED);
         }
@@ -185,12 +187,13 @@ __attribute__((noreturn)) static inline void ingest_run(struct ingest_plan *p) {
 /* ---- The parent's side ---------------------------------------------------------------------------- */
 
 struct ingest_ledger {
-    uint32_t acked[INGEST_ROUNDS][INGEST_WORKERS]; /* writes that returned U2I_OK */
-    bool checked[INGEST_ROUNDS];                   /* the fate of the last write is known: */
-    bool last_kept[INGEST_ROUNDS][INGEST_WORKERS]; /* it was there at an earlier check */
+    int64_t cut_us; /* when the disk went, 0 = it did not: later tickets promise nothing */
+    uint32_t acked[INGEST_ROUNDS][INGEST_WORKERS];     /* writes that must be there */
+    uint32_t tickets_n[INGEST_ROUNDS][INGEST_WORKERS]; /* and one more than these at most */
     uint8_t events[INGEST_ROUNDS][INGEST_WORKERS][INGEST_OPS + 1]; /* found, per write */
     uint8_t items[INGEST_ROUNDS][INGEST_WORKERS][INGEST_OPS + 1];
-    uint64_t tickets, found_events, found_items, unacked_whole, wrong;
+    bool checked[INGEST_ROUNDS];                     /* then `acked` is exactly what is there */
+    uint64_t acked_all, late_tickets, beyond, wrong; /* totals */
 };
 
 /* Starts a writing process with some of the workers. */
@@ -209,11 +212,16 @@ static inline pid_t ingest_start(struct ingest_plan *plan, int pipe_read) {
 
 static inline void ingest_note(struct ingest_ledger *l, const struct ingest_ticket *t) {
     if (t->round >= INGEST_ROUNDS || t->worker >= INGEST_WORKERS ||
-        t->op != l->acked[t->round][t->worker]) {
+        t->op != l->tickets_n[t->round][t->worker]) {
         fault_die("a ticket out of order: round %u worker %u op %u", t->round, t->worker, t->op);
     }
-    l->acked[t->round][t->worker]++;
-    l->tickets++;
+    l->tickets_n[t->round][t->worker]++;
+    if (l->cut_us == 0 || t->time_us < l->cut_us) {
+        l->acked[t->round][t->worker]++;
+        l->acked_all++;
+    } else {
+        l->late_tickets++;
+    }
 }
 
 /* Reads tickets until the given moment, or (-1) until all writers are dead and the pipe is empty. */
@@ -291,7 +299,6 @@ static inline int ingest_see_event(void *ctx, const u2i_event_t *e) {
         ingest_wrong(l, "an event is not what was recorded", at[0], at[1], at[2]);
     }
     l->events[at[0]][at[1]][at[2]]++;
-    l->found_events++;
     return 0;
 }
 
@@ -313,52 +320,45 @@ static inline int ingest_see_item(void *ctx, const u2i_item_t *item) {
         ingest_wrong(l, "an item is not what was put", at[0], at[1], at[2]);
     }
     l->items[at[0]][at[1]][at[2]]++;
-    l->found_items++;
     return 0;
 }
 
-/* How much of write `op` should be there. `done`: whether the write itself is to be there, and
- * `undone`: whether the deletion of its items is. */
-static inline void ingest_expect(struct ingest_ledger *l, uint32_t round, uint32_t worker,
-                                 uint32_t op, bool done, bool undone) {
-    const uint32_t events = l->events[round][worker][op], items = l->items[round][worker][op];
-    const uint32_t want_events = done && ingest_op_records(op) ? INGEST_EVENTS : 0;
-    const uint32_t want_items = done && ingest_op_puts_items(op) && !undone ? INGEST_ITEMS : 0;
-    if (events != want_events || items != want_items) {
-        char what[120];
-        (void)snprintf(what, sizeof what, "%u events and %u items instead of %u and %u", events,
-                       items, want_events, want_items);
-        ingest_wrong(l, what, round, worker, op);
-    }
+/* Whether what was found of write `op` is what the worker's first n writes leave of it. */
+static inline bool ingest_op_fits(const struct ingest_ledger *l, uint32_t round, uint32_t worker,
+                                  uint32_t op, uint32_t n) {
+    const bool done = op < n, deleted = op % 16 == 3 && op + 4 < n;
+    const uint32_t events = done && ingest_op_records(op) ? INGEST_EVENTS : 0;
+    const uint32_t items = done && ingest_op_puts_items(op) && !deleted ? INGEST_ITEMS : 0;
+    return l->events[round][worker][op] == events && l->items[round][worker][op] == items;
 }
 
-/* Whether the write in flight when the process died has been kept; it must be whole or absent. What
- * was found once must be found again later. */
-static inline bool ingest_last_kept(const struct ingest_ledger *l, uint32_t round,
-                                    uint32_t worker) {
-    const uint32_t op = l->acked[round][worker];
-    if (l->checked[round]) {
-        return l->last_kept[round][worker];
+/* The first write that does not fit; INGEST_OPS if all do. */
+static inline uint32_t ingest_first_misfit(const struct ingest_ledger *l, uint32_t round,
+                                           uint32_t worker, uint32_t n) {
+    uint32_t op = 0;
+    while (op < INGEST_OPS && ingest_op_fits(l, round, worker, op, n)) {
+        op++;
     }
-    if (ingest_op_deletes(op)) {
-        return l->items[round][worker][op - 4] == 0;
-    }
-    return l->events[round][worker][op] + l->items[round][worker][op] > 0;
+    return op;
 }
 
+/* Finds how many of its writes the worker has left behind: no fewer than were acknowledged, no more
+ * than it had begun. Once found, later checks must find the same. */
 static inline void ingest_check_worker(struct ingest_ledger *l, uint32_t round, uint32_t worker) {
-    const uint32_t acked = l->acked[round][worker];
-    const bool kept = acked < INGEST_OPS && ingest_last_kept(l, round, worker);
-    for (uint32_t op = 0; op < INGEST_OPS; op++) {
-        const bool has_delete = op % 16 == 3;
-        const bool done = op < acked || (op == acked && kept);
-        const bool undone = has_delete && (op + 4 < acked || (op + 4 == acked && kept));
-        ingest_expect(l, round, worker, op, done, undone);
+    const uint32_t least = l->acked[round][worker];
+    const uint32_t most = l->checked[round] ? least : l->tickets_n[round][worker] + 1;
+    for (uint32_t n = least; n <= most && n <= INGEST_OPS; n++) {
+        if (ingest_first_misfit(l, round, worker, n) == INGEST_OPS) {
+            l->beyond += n - least;
+            l->acked[round][worker] = n;
+            return;
+        }
     }
-    if (!l->checked[round]) {
-        l->unacked_whole += kept;
-        l->last_kept[round][worker] = kept;
-    }
+    const uint32_t op = ingest_first_misfit(l, round, worker, least);
+    char what[120];
+    (void)snprintf(what, sizeof what, "lost or half there: %u events and %u items are left of it",
+                   l->events[round][worker][op], l->items[round][worker][op]);
+    ingest_wrong(l, what, round, worker, op);
 }
 
 /* Opens the store, verifies it, and compares all that is in it with the ledger of `rounds` rounds. */

@@ -49,7 +49,7 @@ static void kill9_round(struct kill9 *k, uint32_t round, bool two) {
 int main(void) {
     struct kill9 k = {.rng = fault_rng_open("kill9")};
     const uint32_t rounds = (uint32_t)fault_env("U2I_ROUNDS", 200);
-    uint64_t tickets = 0, in_flight_kept = 0;
+    uint64_t acked = 0, in_flight_kept = 0;
     k.round_ms = (uint32_t)fault_env("U2I_ROUND_MS", 100);
     k.ledger = malloc(sizeof *k.ledger);
     fault_make_dir(k.dir, sizeof k.dir);
@@ -69,13 +69,13 @@ int main(void) {
             ingest_check(k.ledger, k.path, round + 1);
         }
         if (last) {
-            tickets += k.ledger->tickets;
-            in_flight_kept += k.ledger->unacked_whole;
+            acked += k.ledger->acked_all;
+            in_flight_kept += k.ledger->beyond;
         }
     }
     (void)printf("kill9: %u kills, %" PRIu64 " acknowledged writes, 0 lost, 0 half there; %" PRIu64
                  " writes in flight were kept whole\n",
-                 rounds, tickets, in_flight_kept);
+                 rounds, acked, in_flight_kept);
     free(k.ledger);
     fault_remove_dir(k.dir);
     return 0;

@@ -19,7 +19,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 
-enum { DIM = 16, ROWS_MAX = 512, ITEMS = 60, USERS = 12, ROUNDS = 8 };
+enum { DIM = 16, ROWS_MAX = 512, ITEMS = 60, USERS = 12, ROUNDS = 5 };
 
 /* Counts of events per item row, kept by a listener. */
 struct counts {
@@ -765,7 +765,7 @@ static uint64_t number_from_env(const char *name, uint64_t otherwise) {
 static void a_store_on_disk_answers_like_plain_arrays(void **state) {
     (void)state;
     struct world w = {.seed = number_from_env("U2I_SEED", (uint64_t)clock_now_ms(clock_system()))};
-    const uint64_t steps = number_from_env("U2I_STEPS", 16000);
+    const uint64_t steps = number_from_env("U2I_STEPS", 10000);
     print_message("U2I_SEED=%" PRIu64 " U2I_STEPS=%" PRIu64 "\n", w.seed, steps);
     rng_seed(&w.rng, w.seed);
     for (size_t round = 0; round < ROUNDS; round++) {
