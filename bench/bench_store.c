@@ -41,10 +41,11 @@
 
 #define DIM        384
 #define PATH_BYTES 512
-#define RUNS_MAX   64
+#define RUNS_MAX   16
+#define COUNT(a)   (sizeof(a) / sizeof((a)[0]))
 
 struct sizes {
-    const char *name;
+    const char *name, *open_name;
     size_t flat_items, open_items, import_items, batch;
     unsigned many_threads, few_threads, few_events;
     unsigned runs, queries;
@@ -52,6 +53,7 @@ struct sizes {
 };
 
 static const struct sizes full_sizes = {.name = "full",
+                                        .open_name = "1m",
                                         .flat_items = 100000,
                                         .open_items = 1000000,
                                         .import_items = 100000,
@@ -64,6 +66,7 @@ static const struct sizes full_sizes = {.name = "full",
                                         .record_s = 4,
                                         .sync_s = 1};
 static const struct sizes quick_sizes = {.name = "quick",
+                                         .open_name = "100k",
                                          .flat_items = 100000,
                                          .open_items = 100000,
                                          .import_items = 30000,
@@ -76,6 +79,7 @@ static const struct sizes quick_sizes = {.name = "quick",
                                          .record_s = 1,
                                          .sync_s = 0.5};
 static const struct sizes smoke_sizes = {.name = "smoke",
+                                         .open_name = "2k",
                                          .flat_items = 2000,
                                          .open_items = 2000,
                                          .import_items = 1000,
@@ -90,7 +94,9 @@ static const struct sizes smoke_sizes = {.name = "smoke",
 
 /* What the parts find out; shared between the processes. */
 struct results {
-    double syncs_per_s, single_per_s, batched_per_s, import_per_s, open_s, recommend_s;
+    double syncs[64]; /* the disk, sampled before each run that depends on it */
+    unsigned syncs_n;
+    double single_per_s, batched_per_s, import_per_s, open_s, recommend_s;
     double bandwidth, profile_us, rss_per_item, stats_per_item;
 };
 
@@ -155,7 +161,7 @@ static void bench_close(u2i_t *u) {
 /* Removes one store with its side files. */
 static void bench_unlink(const char *path) {
     const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+    for (size_t i = 0; i < COUNT(ends); i++) {
         char file[PATH_BYTES + 16];
         (void)snprintf(file, sizeof(file), "%s%s", path, ends[i]); /* fits */
         (void)unlink(file);                                        /* may not be there */
@@ -230,8 +236,9 @@ static double bench_put(u2i_t *u, size_t n, size_t batch) {
 
 /* ---- The machine ----------------------------------------------------------------------------- */
 
-/* Appends 4 KiB and syncs, over and over: what one writer that syncs each commit could do. */
-static double bench_syncs_once(const struct bench *b) {
+/* Appends 4 KiB and syncs, over and over: what one writer that syncs each commit could do. Taken
+ * before each run that waits for the disk, since shared disks change from minute to minute. */
+static void bench_sample_disk(struct bench *b) {
     static const char block[4096] = {1};
     char path[PATH_BYTES];
     bench_path(b, "sync", path);
@@ -250,15 +257,9 @@ static double bench_syncs_once(const struct bench *b) {
     }
     (void)close(fd); /* only a measurement was in it */
     (void)unlink(path);
-    return (double)n / (now - start);
-}
-
-static void part_syncs(struct bench *b) {
-    double runs[RUNS_MAX];
-    for (unsigned i = 0; i < b->size->runs; i++) {
-        runs[i] = bench_syncs_once(b);
+    if (b->found->syncs_n < COUNT(b->found->syncs)) {
+        b->found->syncs[b->found->syncs_n++] = (double)n / (now - start);
     }
-    b->found->syncs_per_s = bench_median(runs, b->size->runs);
 }
 
 /* Bytes a second that one thread reads from memory as large as the vectors that are searched, in
@@ -384,6 +385,7 @@ static double bench_record(struct bench *b, unsigned threads, unsigned events) {
     bench_path(b, "record.db", path);
     for (unsigned i = 0; i < b->size->runs; i++) {
         struct recording all = {.threads = threads, .events = events, .seconds = b->size->record_s};
+        bench_sample_disk(b);
         all.u = bench_open(path, U2I_OPEN_NEW);
         (void)bench_put(all.u, 1000, 1000); /* not what is timed here */
         runs[i] = record_run(&all);
@@ -408,6 +410,7 @@ static void part_import(struct bench *b) {
     char path[PATH_BYTES];
     bench_path(b, "import.db", path);
     for (unsigned i = 0; i < b->size->runs; i++) {
+        bench_sample_disk(b);
         u2i_t *u = bench_open(path, U2I_OPEN_NEW);
         runs[i] =
             (double)b->size->import_items / bench_put(u, b->size->import_items, b->size->batch);
@@ -575,16 +578,18 @@ static int bench_remove(const char *path, const struct stat *st, int kind, struc
 }
 
 static void bench_report(const struct bench *b) {
-    const struct results *x = b->found;
+    struct results *x = b->found;
+    const double syncs = bench_median(x->syncs, x->syncs_n); /* sorts them */
     const double bytes = (double)b->size->flat_items * DIM * sizeof(float);
     const double per_item =
         x->rss_per_item > x->stats_per_item ? x->rss_per_item : x->stats_per_item;
     printf("\nsizes: %s; kernels: %s; files in %s\n", b->size->name, vec_get()->name, b->dir);
-    printf("disk                   %10.0f fdatasync/s (4 KiB appended each)\n", x->syncs_per_s);
+    printf("disk                   %10.0f fdatasync/s (4 KiB appended each), from %.0f to %.0f\n",
+           syncs, x->syncs[0], x->syncs[x->syncs_n - 1]);
     printf("record, %4u x 1       %10.0f events/s acknowledged, durability full: %.0f a sync\n",
-           b->size->many_threads, x->single_per_s, x->single_per_s / x->syncs_per_s);
-    printf("record, %4u x %-2u      %10.0f events/s acknowledged, durability full\n",
-           b->size->few_threads, b->size->few_events, x->batched_per_s);
+           b->size->many_threads, x->single_per_s, x->single_per_s / syncs);
+    printf("record, %4u x %-2u      %10.0f events/s acknowledged, durability full: %.0f a sync\n",
+           b->size->few_threads, b->size->few_events, x->batched_per_s, x->batched_per_s / syncs);
     printf("import                 %10.0f items/s x %d floats, batches of %zu\n", x->import_per_s,
            DIM, b->size->batch);
     printf("open                   %10.3f s for %zu x %d\n", x->open_s, b->size->open_items, DIM);
@@ -597,12 +602,11 @@ static void bench_report(const struct bench *b) {
            "%zu\n\n",
            x->rss_per_item, x->stats_per_item, DIM * sizeof(float));
 
-    printf("metric disk_syncs_per_s %.0f\n", x->syncs_per_s);
+    printf("metric disk_syncs_per_s %.0f\n", syncs);
     printf("metric events_durable_per_s_1000 %.0f\n", x->single_per_s);
     printf("metric events_durable_per_s_64x10 %.0f\n", x->batched_per_s);
     printf("metric import_items_per_s %.0f\n", x->import_per_s);
-    printf("metric open_%s_s %.3f\n", b->size->open_items == 1000000 ? "1m" : b->size->name,
-           x->open_s);
+    printf("metric open_%s_s %.3f\n", b->size->open_name, x->open_s);
     printf("metric flat_over_bandwidth %.3f\n", x->recommend_s / (bytes / x->bandwidth));
     printf("metric profile_us_200x384 %.2f\n", x->profile_us);
     printf("metric bytes_per_item_over_vector %.1f\n", per_item - DIM * sizeof(float));
@@ -612,8 +616,7 @@ static bool bench_all(struct bench *b) {
     static const struct {
         const char *what;
         bench_part part;
-    } parts[] = {{"syncs of the disk", part_syncs},
-                 {"recording single events", part_record_single},
+    } parts[] = {{"recording single events", part_record_single},
                  {"recording batches of events", part_record_batched},
                  {"importing items", part_import},
                  {"making the store to open", part_open_prepare},
@@ -621,7 +624,7 @@ static bool bench_all(struct bench *b) {
                  {"memory", part_memory},
                  {"recommending", part_recommend},
                  {"profiles", part_profile}};
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < COUNT(parts); i++) {
         if (!bench_run(b, parts[i].what, parts[i].part)) {
             return false;
         }

@@ -2,15 +2,17 @@
  * reason. `make demo` runs it on films; it works on any store.
  * usage: demo STORE USER DESCRIPTION [USER DESCRIPTION]... */
 #include <locale.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <u2i.h>
 #include <wchar.h>
 
-#define ROWS      10
-#define EVENTS    100 /* as many of the newest events are looked at */
-#define WIDTH_MAX 42  /* of a column */
+#define ROWS   10
+#define EVENTS 100 /* as many of the newest events are looked at */
+
+enum { WIDTH_LIKED = 32, WIDTH_TITLE = 32, WIDTH_CATEGORY = 22, WIDTH_REASON = 30 };
 
 /* The newest items a user liked, bought or chose, newest first. */
 struct likes {
@@ -30,39 +32,40 @@ static int add_like(void *ctx, const u2i_event_t *event) {
     return likes->n == ROWS;
 }
 
-/* Prints `text` in exactly `columns` columns of a terminal, cut or padded. */
+/* Prints `text` in exactly `columns` columns of a terminal, cut or padded, and a gap. */
 static void print_cell(const char *text, int columns) {
     wchar_t wide[U2I_TITLE_MAX_BYTES + 1];
-    size_t n = mbstowcs(wide, text, U2I_TITLE_MAX_BYTES), end = 0;
+    size_t n = mbstowcs(wide, text != NULL ? text : "", U2I_TITLE_MAX_BYTES), end = 0;
     int used = 0;
-    if (n == (size_t)-1) {
-        n = 0;
-    }
-    for (; end < n; end++) {
-        const int width = wcwidth(wide[end]);
-        if (used + (width > 0 ? width : 0) > columns) {
+    for (n = n == (size_t)-1 ? 0 : n; end < n; end++) {
+        const int width = wcwidth(wide[end]) > 0 ? wcwidth(wide[end]) : 0;
+        if (used + width > columns) {
             break;
         }
-        used += width > 0 ? width : 0;
+        used += width;
     }
-    printf("%.*ls%*s", (int)end, wide, columns - used, "");
+    wide[end] = L'\0';
+    printf("%ls%*s", wide, columns - used + 2, "");
 }
 
-static void print_like(u2i_t *u, const char *id) {
+static void print_row(const char *liked, const char *title, const char *category,
+                      const char *reason) {
+    printf("  ");
+    print_cell(liked, WIDTH_LIKED);
+    print_cell(title, WIDTH_TITLE);
+    print_cell(category, WIDTH_CATEGORY);
+    print_cell(reason, WIDTH_REASON);
+    printf("\n");
+}
+
+/* The i-th newest like beside the i-th recommendation; either may be missing. */
+static void print_pair(u2i_t *u, const struct likes *likes, const u2i_result_t *result, size_t i) {
+    static const u2i_hit_t nothing;
+    const u2i_hit_t *hit = i < u2i_result_count(result) ? u2i_result_hit(result, i) : &nothing;
     u2i_item_t *item = NULL;
-    if (id != NULL && u2i_get_item(u, id, &item, NULL) == U2I_OK && item->title != NULL) {
-        print_cell(item->title, WIDTH_MAX);
-    } else {
-        print_cell("", WIDTH_MAX);
-    }
+    const bool liked = i < likes->n && u2i_get_item(u, likes->ids[i], &item, NULL) == U2I_OK;
+    print_row(liked ? item->title : "", hit->title, hit->category, hit->because_title);
     u2i_item_free(item);
-}
-
-static void print_hit(const u2i_hit_t *hit) {
-    print_cell(hit->title, WIDTH_MAX);
-    if (hit->because_title != NULL) {
-        printf("  %.60s", hit->because_title);
-    }
 }
 
 static int show_user(u2i_t *u, const char *user, const char *about, u2i_error_t *err) {
@@ -75,19 +78,10 @@ static int show_user(u2i_t *u, const char *user, const char *about, u2i_error_t 
     if (rc != U2I_OK || (rc = u2i_recommend(u, &query, &result, err)) != U2I_OK) {
         return rc;
     }
-    printf("\nUser %s: %s\n  ", user, about);
-    print_cell("liked last", WIDTH_MAX);
-    printf("  ");
-    print_cell("recommended", WIDTH_MAX);
-    printf("  because they liked\n");
+    printf("\nUser %s: %s\n", user, about);
+    print_row("LIKED LAST", "RECOMMENDED", "", "BECAUSE OF");
     for (size_t i = 0; i < likes.n || i < u2i_result_count(result); i++) {
-        printf("  ");
-        print_like(u, i < likes.n ? likes.ids[i] : NULL);
-        printf("  ");
-        if (i < u2i_result_count(result)) {
-            print_hit(u2i_result_hit(result, i));
-        }
-        printf("\n");
+        print_pair(u, &likes, result, i);
     }
     u2i_result_free(result);
     return U2I_OK;

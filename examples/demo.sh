@@ -19,17 +19,17 @@ rm -f "$store" "$store-wal" "$store-shm"
 say "1. A store is one file; films and ratings go in"
 run $u2i init "$store"
 run $u2i import "$store" items $data/items.csv.gz
-run $u2i import "$store" events $data/events.csv.gz
+run $u2i import "$store" events $data/events.csv.gz --no-value
 say "2. Three people: what they liked last, and what u2i recommends to them"
-$build/example_demo "$store" 556 "fantasy and adventure" 571 "horror of the old school" \
-    401 "animation for children"
+$build/example_demo "$store" 556 "fantasy and adventure" 309 "film noir and other classics" \
+    388 "animation for children"
 cat <<NEXT
 
 Nothing was trained and nothing downloaded: a profile is made of a user's newest events when it is asked for.
 
 What to try next:
   $u2i recommend $store 556 --filter 'category like "%Fantasy%"'
-  $u2i similar $store 4306                   # films like Shrek
+  $u2i similar $store item 4306              # films like Shrek
   $u2i search $store "space robots"
   $u2i record $store me 4306 like            # be somebody yourself: you like Shrek,
   $u2i recommend $store me                   # and it counts at once

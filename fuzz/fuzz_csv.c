@@ -58,7 +58,8 @@ static void fuzz_csv_round_trip(const struct csv_field *fields, size_t n, char d
     size_t read_n;
     fuzz_csv_require(csv_next(again, &read, &read_n) == CSV_ROW && read_n == n);
     for (size_t i = 0; i < n; i++) {
-        fuzz_csv_require(read[i].n == fields[i].n && memcmp(read[i].s, fields[i].s, read[i].n) == 0);
+        fuzz_csv_require(read[i].n == fields[i].n &&
+                         memcmp(read[i].s, fields[i].s, read[i].n) == 0);
     }
     fuzz_csv_require(csv_next(again, &read, &read_n) == CSV_END);
     csv_free(again);

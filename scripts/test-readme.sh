@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the commands that the README shows, in a scratch folder: each must succeed and print something.
+# Runs the commands that the README shows, in a scratch folder: each must succeed.
 # usage: scripts/test-readme.sh path/to/u2i
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +16,5 @@ python3 "$root/tools/readme.py" --shell >commands
 while read -r line; do
     echo "\$ $line"
     eval "$line" >out 2>&1 || { echo "exit status $?"; cat out; exit 1; }
-    [ -s out ] || { echo "prints nothing"; exit 1; }
     head -n 12 out
 done <commands

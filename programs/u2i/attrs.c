@@ -32,7 +32,8 @@ static int attrs_start(const struct args *args, const char *before, json_t **out
     if (*out != NULL && json_is_object(*out)) {
         return CLI_OK;
     }
-    cli_error("--attrs: %s", *out == NULL ? why.text : "an object is expected, like {\"price\": 9.5}");
+    cli_error("--attrs: %s",
+              *out == NULL ? why.text : "an object is expected, like {\"price\": 9.5}");
     json_decref(*out);
     *out = NULL;
     return CLI_USAGE;

@@ -169,15 +169,15 @@ int cli_read_file(const char *path, size_t max_bytes, struct text *out) {
 int cli_add_typed(json_t *object, const char *pair, const char *option) {
     const char *const equals = strchr(pair, '=');
     if (equals == NULL || equals == pair) {
-        cli_error("%s %s: write name=text, or name:=JSON for numbers, true, false and lists", option,
-                  pair);
+        cli_error("%s %s: write name=text, or name:=JSON for numbers, true, false and lists",
+                  option, pair);
         return CLI_USAGE;
     }
     const bool typed = equals[-1] == ':';
     const size_t name_n = (size_t)(equals - pair) - typed;
     json_error_t why;
-    json_t *const value = typed ? json_loads(equals + 1, JSON_DECODE_ANY, &why)
-                                : json_string(equals + 1);
+    json_t *const value =
+        typed ? json_loads(equals + 1, JSON_DECODE_ANY, &why) : json_string(equals + 1);
     if (value == NULL || name_n == 0) {
         cli_error("%s %s: %s", option, pair,
                   !typed        ? "not valid UTF-8"

@@ -95,8 +95,7 @@ static int config_list(const struct cli *cli, const struct args *args, u2i_t *st
         code = cli_fail(&err, "config");
     } else if (name != NULL && !out.found) {
         code = config_refuse_name(&out);
-    } else if (name == NULL && !out.json &&
-               table_print(&out.table, cli->out, cli->display) != 0) {
+    } else if (name == NULL && !out.json && table_print(&out.table, cli->out, cli->display) != 0) {
         code = cli_no_memory();
     }
     table_free(&out.table);
@@ -150,8 +149,9 @@ static int config_run(struct cli *cli, const struct args *args) {
         code = cli_open(args, U2I_OPEN_EXISTING | (reads ? U2I_OPEN_READONLY : 0), &store);
     }
     if (code == CLI_OK) {
-        code = reads ? config_list(cli, args, store, name)
-                     : config_set(store, name, strcmp(what, "set") == 0 ? args_word(args, 3) : NULL);
+        code = reads
+                   ? config_list(cli, args, store, name)
+                   : config_set(store, name, strcmp(what, "set") == 0 ? args_word(args, 3) : NULL);
     }
     return cli_close(store, code);
 }
@@ -159,8 +159,9 @@ static int config_run(struct cli *cli, const struct args *args) {
 const struct command cmd_config = {
     .name = "config",
     .summary = "list, get, set or reset settings",
-    .about = "Settings live in the store, so every process agrees on them. action.NAME is the weight\n"
-             "of an action; setting a new NAME adds an action.\n",
+    .about =
+        "Settings live in the store, so every process agrees on them. action.NAME is the weight\n"
+        "of an action; setting a new NAME adds an action.\n",
     .args = config_args,
     .options = {cli_json_options, cli_common_options},
     .examples = config_examples,

@@ -75,8 +75,9 @@ static int delete_run(struct cli *cli, const struct args *args) {
 const struct command cmd_delete = {
     .name = "delete",
     .summary = "delete items or users",
-    .about = "Ids that do not exist are named, and the rest is deleted all the same; then the exit\n"
-             "code is 3.\n",
+    .about =
+        "Ids that do not exist are named, and the rest is deleted all the same; then the exit\n"
+        "code is 3.\n",
     .args = delete_args,
     .options = {cli_json_options, cli_common_options},
     .examples = delete_examples,

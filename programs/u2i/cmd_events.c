@@ -12,13 +12,12 @@
 static const struct arg_spec events_args[] = {
     CLI_STORE_ARG, {"USER", NULL, ARG_ONE, false, "whose events"}, {0}};
 
-static const struct option_spec events_options[] = {
-    {.name = "limit",
-     .letter = 'n',
-     .value = "N",
-     .initial = "20",
-     .help = "how many of the newest events"},
-    {0}};
+static const struct option_spec events_options[] = {{.name = "limit",
+                                                     .letter = 'n',
+                                                     .value = "N",
+                                                     .initial = "20",
+                                                     .help = "how many of the newest events"},
+                                                    {0}};
 
 static const struct example events_examples[] = {
     {"u2i events shop.db u7", "the 20 newest events of u7, with the items' titles"},

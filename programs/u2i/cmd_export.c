@@ -171,7 +171,7 @@ static int export_user(void *ctx, const u2i_user_t *user) {
 static int export_scan(u2i_t *store, const char *kind, struct export_output *out,
                        u2i_error_t *err) {
     if (strcmp(kind, "items") == 0) {
-        text_str(&out->text, !out->csv         ? ""
+        text_str(&out->text, !out->csv      ? ""
                              : out->vectors ? "id,title,text,category,attrs,vector\n"
                                             : "id,title,text,category,attrs\n");
         return u2i_scan_items(store, export_item, out, err);
@@ -275,8 +275,9 @@ static int export_run(struct cli *cli, const struct args *args) {
 const struct command cmd_export = {
     .name = "export",
     .summary = "write all items, events or users to a file",
-    .about = "What is written is read back by u2i import. Vectors are written where they were given\n"
-             "(model none); a store that makes them from text makes them again.\n",
+    .about =
+        "What is written is read back by u2i import. Vectors are written where they were given\n"
+        "(model none); a store that makes them from text makes them again.\n",
     .args = export_args,
     .options = {export_options, cli_common_options},
     .examples = export_examples,

@@ -147,6 +147,7 @@ static int import_rows(struct import *im) {
             continue;
         }
         im->file.read++;
+        im->done_line = line;
         code = rc == ROWS_BAD ? import_bad(im, line, rows_error(im->rows))
                               : import_batch_add(im, &row);
         progress_show(&im->progress, input_name(im->in), im->file.read, input_position(im->in),
@@ -205,15 +206,16 @@ static int import_report(const struct import *im, bool json) {
 }
 
 static void import_say_how_to_go_on(const struct import *im) {
-    cli_error("interrupted in %s after line %llu; everything up to it is imported. Run the same "
-              "command again to go on: nothing is added twice. (--from-line %llu skips what is done "
-              "unread.)",
-              im->file_name, (unsigned long long)rows_line(im->rows),
-              (unsigned long long)rows_line(im->rows) + 1);
+    cli_error(
+        "interrupted in %s after line %llu; everything up to it is imported. Run the same "
+        "command again to go on: nothing is added twice. (--from-line %llu skips what is done "
+        "unread.)",
+        im->file_name, (unsigned long long)im->done_line, (unsigned long long)im->done_line + 1);
 }
 
 static int import_file(struct import *im, const char *path, bool json) {
     im->file = (struct import_counts){0};
+    im->done_line = 0;
     progress_start(&im->progress);
     const uint64_t before = import_count(im);
     int code = import_open(im, path);
@@ -262,9 +264,8 @@ static int import_read_options(struct import *im, const struct args *args) {
     code = code == CLI_OK ? args_number(args, "batch", 1, U2I_BATCH_MAX, &im->batch) : code;
     code = code == CLI_OK ? args_number(args, "max-errors", 0, UINT64_MAX, &im->max_errors) : code;
     code = code == CLI_OK ? args_number(args, "from-line", 1, UINT64_MAX, &im->from_line) : code;
-    code = code == CLI_OK
-               ? fields_init(&im->fields, im->kind->fields, args, im->kind->attrs)
-               : code;
+    code =
+        code == CLI_OK ? fields_init(&im->fields, im->kind->fields, args, im->kind->attrs) : code;
     if (code == CLI_OK && errors != NULL && (im->errors = fopen(errors, "w")) == NULL) {
         cli_error("%s: %s", errors, strerror(errno));
         code = CLI_ERROR;
@@ -318,12 +319,16 @@ const struct command cmd_import = {
         "  items   id, title, text, category, vector, attrs\n"
         "  events  user, item, action, timestamp or time or time_ms, value, id or event_id\n"
         "  users   id or user, interests, attrs, decay\n"
-        "--map names other columns. Further JSON keys of items and users become attributes; further\n"
-        "CSV columns do with --attr or --attrs-rest. A CSV column's type is number, bool or list if\n"
+        "--map names other columns. Further JSON keys of items and users become attributes; "
+        "further\n"
+        "CSV columns do with --attr or --attrs-rest. A CSV column's type is number, bool or list "
+        "if\n"
         "all of its cells in the first 1,000 rows are, else text; empty cells are no attribute.\n"
         "\n"
-        "Importing the same file again is safe: items and users are replaced, and events without an\n"
-        "id get one made of the file's name and beginning, the line, and what it says, so that none\n"
+        "Importing the same file again is safe: items and users are replaced, and events without "
+        "an\n"
+        "id get one made of the file's name and beginning, the line, and what it says, so that "
+        "none\n"
         "counts twice. A bad row is reported with its line and left out.\n",
     .args = import_args,
     .options = {import_options, fields_map_options, fields_attr_options, cli_json_options,

@@ -117,8 +117,9 @@ static int init_run(struct cli *cli, const struct args *args) {
 const struct command cmd_init = {
     .name = "init",
     .summary = "make a new store",
-    .about = "A store is one file. Model and vector length are fixed when it is made; settings can\n"
-             "be changed later with u2i config. An existing file is never touched.\n",
+    .about =
+        "A store is one file. Model and vector length are fixed when it is made; settings can\n"
+        "be changed later with u2i config. An existing file is never touched.\n",
     .args = init_args,
     .options = {init_options, cli_json_options, cli_common_options},
     .examples = init_examples,

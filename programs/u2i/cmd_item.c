@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct arg_spec item_args[] = {
-    CLI_STORE_ARG,
-    {"WHAT", "show|put|delete", ARG_ONE, false, "show it, put it (insert or replace), or delete it"},
-    {"ID", NULL, ARG_ONE, false, "the item"},
-    {0}};
+static const struct arg_spec item_args[] = {CLI_STORE_ARG,
+                                            {"WHAT", "show|put|delete", ARG_ONE, false,
+                                             "show it, put it (insert or replace), or delete it"},
+                                            {"ID", NULL, ARG_ONE, false, "the item"},
+                                            {0}};
 
 static const struct option_spec item_options[] = {
     {.name = "title", .letter = 't', .value = "TEXT", .help = "put: what people see"},
@@ -38,8 +38,8 @@ static void item_add_vector(struct text *line, const float *vector, uint32_t dim
 static int item_print(const struct cli *cli, const struct args *args, const u2i_item_t *item,
                       uint32_t dim) {
     if (!args_has(args, "json")) {
-        const char *const pairs[] = {"id",       item->id,       "title", item->title,
-                                     "category", item->category, "text",  item->text,
+        const char *const pairs[] = {"id",       item->id,         "title", item->title,
+                                     "category", item->category,   "text",  item->text,
                                      "attrs",    item->attrs_json, NULL};
         return attrs_print_pairs(cli, pairs);
     }
@@ -139,9 +139,9 @@ static int item_run(struct cli *cli, const struct args *args) {
         code = cli_fail(&err, "item");
     }
     if (code == CLI_OK) {
-        code = show                         ? item_show(cli, args, store, stats.dim)
+        code = show                       ? item_show(cli, args, store, stats.dim)
                : strcmp(what, "put") == 0 ? item_put(args, store, stats.dim)
-                                            : item_delete(args, store);
+                                          : item_delete(args, store);
     }
     return cli_close(store, code);
 }
@@ -149,7 +149,8 @@ static int item_run(struct cli *cli, const struct args *args) {
 const struct command cmd_item = {
     .name = "item",
     .summary = "show, put or delete an item",
-    .about = "put replaces the whole item: what is not given is gone. For many items use u2i import.\n",
+    .about =
+        "put replaces the whole item: what is not given is gone. For many items use u2i import.\n",
     .args = item_args,
     .options = {item_options, attrs_options, cli_json_options, cli_common_options},
     .examples = item_examples,

@@ -47,10 +47,11 @@ static int recommend_run(struct cli *cli, const struct args *args) {
 const struct command cmd_recommend = {
     .name = "recommend",
     .summary = "what should this user see next",
-    .about = "Items are ranked by the profile of the user's events. Without history the interests\n"
-             "count, then the user's attributes, then what is popular. A score is a cosine, or, for\n"
-             "popular items, a share of the most popular one. Fewer than --limit items come only\n"
-             "when fewer pass the filter and the exclusions.\n",
+    .about =
+        "Items are ranked by the profile of the user's events. Without history the interests\n"
+        "count, then the user's attributes, then what is popular. A score is a cosine, or, for\n"
+        "popular items, a share of the most popular one. Fewer than --limit items come only\n"
+        "when fewer pass the filter and the exclusions.\n",
     .args = recommend_args,
     .options = {recommend_options, query_options, cli_json_options, cli_common_options},
     .examples = recommend_examples,

@@ -8,7 +8,9 @@
 #define SEARCH_VECTOR_BYTES (1u << 20)
 
 static const struct arg_spec search_args[] = {
-    CLI_STORE_ARG, {"TEXT", NULL, ARG_OPTIONAL, false, "what to look for; - reads it from stdin"}, {0}};
+    CLI_STORE_ARG,
+    {"TEXT", NULL, ARG_OPTIONAL, false, "what to look for; - reads it from stdin"},
+    {0}};
 
 static const struct option_spec search_options[] = {
     {.name = "vector",
@@ -95,8 +97,9 @@ static int search_run(struct cli *cli, const struct args *args) {
 const struct command cmd_search = {
     .name = "search",
     .summary = "find items by text or by vector",
-    .about = "The score is a cosine. A store that was made for vectors (init --dim) is searched by\n"
-             "vector only.\n",
+    .about =
+        "The score is a cosine. A store that was made for vectors (init --dim) is searched by\n"
+        "vector only.\n",
     .args = search_args,
     .options = {search_options, query_for_options, query_options, cli_json_options,
                 cli_common_options},

@@ -29,8 +29,9 @@ static int similar_ask(const struct cli *cli, const struct args *args, u2i_t *st
     }
     q->q.item = args_value(args, "item");
     q->q.user = args_value(args, "for");
-    return u2i_similar_items(store, &q->q, &r, &err) == U2I_OK ? query_print_items(cli, json, r)
-                                                               : query_fail(q, &err, "similar items");
+    return u2i_similar_items(store, &q->q, &r, &err) == U2I_OK
+               ? query_print_items(cli, json, r)
+               : query_fail(q, &err, "similar items");
 }
 
 static int similar_run(struct cli *cli, const struct args *args) {

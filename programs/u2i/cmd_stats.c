@@ -58,11 +58,25 @@ static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
     stats_bytes(&t[5], s->memory_bytes);
     text_fmt(&t[6], "%s, vectors of %u", s->model, s->dim);
     text_count(&t[7], s->sequence);
-    const char *const pairs[] = {"items",    text_cstr(&t[0]), "users",         text_cstr(&t[1]),
-                                 "events",   text_cstr(&t[2]), "unknown items", text_cstr(&t[3]),
-                                 "file",     text_cstr(&t[4]), "memory",        text_cstr(&t[5]),
-                                 "model",    text_cstr(&t[6]), "sequence",      text_cstr(&t[7]),
-                                 "kernels",  s->simd,          NULL};
+    const char *const pairs[] = {"items",
+                                 text_cstr(&t[0]),
+                                 "users",
+                                 text_cstr(&t[1]),
+                                 "events",
+                                 text_cstr(&t[2]),
+                                 "unknown items",
+                                 text_cstr(&t[3]),
+                                 "file",
+                                 text_cstr(&t[4]),
+                                 "memory",
+                                 text_cstr(&t[5]),
+                                 "model",
+                                 text_cstr(&t[6]),
+                                 "sequence",
+                                 text_cstr(&t[7]),
+                                 "kernels",
+                                 s->simd,
+                                 NULL};
     const int code = attrs_print_pairs(cli, pairs);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         text_free(&t[i]);
@@ -79,18 +93,17 @@ static int stats_run(struct cli *cli, const struct args *args) {
         code = cli_fail(&err, "stats");
     }
     if (code == CLI_OK) {
-        code = args_has(args, "json") ? stats_print_json(cli, &stats)
-                                      : stats_print_table(cli, &stats);
+        code =
+            args_has(args, "json") ? stats_print_json(cli, &stats) : stats_print_table(cli, &stats);
     }
     return cli_close(store, code);
 }
 
-const struct command cmd_stats = {
-    .name = "stats",
-    .summary = "what a store holds",
-    .about = "The sequence is the number of the last change.\n",
-    .args = stats_args,
-    .options = {cli_json_options, cli_common_options},
-    .examples = stats_examples,
-    .exits = {CLI_NOTFOUND, CLI_LATER},
-    .run = stats_run};
+const struct command cmd_stats = {.name = "stats",
+                                  .summary = "what a store holds",
+                                  .about = "The sequence is the number of the last change.\n",
+                                  .args = stats_args,
+                                  .options = {cli_json_options, cli_common_options},
+                                  .examples = stats_examples,
+                                  .exits = {CLI_NOTFOUND, CLI_LATER},
+                                  .run = stats_run};

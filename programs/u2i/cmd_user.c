@@ -49,8 +49,8 @@ static int user_show(const struct cli *cli, const struct args *args, u2i_t *stor
         if (user->decay > 0) {
             text_json_real(&line, user->decay);
         }
-        const char *const pairs[] = {"id",        user->id,         "interests", user->interests,
-                                     "attrs",     user->attrs_json, "decay",     text_cstr(&line),
+        const char *const pairs[] = {"id",    user->id,         "interests", user->interests,
+                                     "attrs", user->attrs_json, "decay",     text_cstr(&line),
                                      NULL};
         code = attrs_print_pairs(cli, pairs);
     }

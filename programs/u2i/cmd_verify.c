@@ -54,8 +54,9 @@ static int verify_run(struct cli *cli, const struct args *args) {
 const struct command cmd_verify = {
     .name = "verify",
     .summary = "check every page, vector, text and reference of a store",
-    .about = "Prints each fault with its place. Nothing is changed. A file that cannot be opened at\n"
-             "all is exit code 1.\n",
+    .about =
+        "Prints each fault with its place. Nothing is changed. A file that cannot be opened at\n"
+        "all is exit code 1.\n",
     .args = verify_args,
     .options = {cli_json_options, cli_common_options},
     .examples = verify_examples,

@@ -17,7 +17,7 @@ size_t display_width(const char *s, size_t n);
  * columns it took. */
 size_t display_fit(struct text *t, const char *s, size_t width);
 
-struct display { /* what is known of where output goes */
+struct display {  /* what is known of where output goes */
     size_t width; /* columns, 0 = unlimited: a file or a pipe gets everything */
     bool colour;
 };

@@ -54,8 +54,7 @@ static int fields_add_map(struct fields *f, const char *rule) {
     const size_t n = equals == NULL ? strlen(rule) : (size_t)(equals - rule);
     const enum field_role role = fields_role(f->specs, rule, n);
     if (equals == NULL || equals[1] == '\0') {
-        cli_error("--map %s: write FIELD=COLUMN, e.g. --map %s=my_column", rule,
-                  f->specs[0].name);
+        cli_error("--map %s: write FIELD=COLUMN, e.g. --map %s=my_column", rule, f->specs[0].name);
         return CLI_USAGE;
     }
     if (role == ROLE_NONE) {

@@ -48,7 +48,7 @@ struct fields {
     const struct field_spec *specs;
     struct fields_rule rules[FIELDS_RULES_MAX];
     size_t rules_n;
-    bool mapped[ROLE_COUNT]; /* roles that --map gave away: their usual names mean nothing */
+    bool mapped[ROLE_COUNT];   /* roles that --map gave away: their usual names mean nothing */
     enum field_role rest;      /* of further columns: ROLE_ATTR with --attrs-rest */
     enum field_role rest_keys; /* of further JSON keys */
 };

@@ -47,7 +47,7 @@ struct import {
     FILE *errors; /* NULL = stderr, the first ones */
     char list_separator;
 
-    uint32_t dim;    /* of the store's vectors */
+    uint32_t dim;     /* of the store's vectors */
     bool own_vectors; /* the store's model is "none" */
 
     const char *action; /* events: for rows without one */
@@ -60,6 +60,7 @@ struct import {
     struct input *in; /* owned by rows */
     struct rows *rows;
     struct import_counts file, total;
+    uint64_t done_line; /* the last row that was read */
     struct progress progress;
 
     struct pool pool; /* of the batch */

@@ -19,7 +19,8 @@ int import_batch_start(struct import *im) {
     im->elements = calloc(im->batch, im->kind->element_size);
     im->lines = calloc(im->batch, sizeof *im->lines);
     im->slots = calloc(im->slots_n, sizeof *im->slots);
-    return im->elements == NULL || im->lines == NULL || im->slots == NULL ? cli_no_memory() : CLI_OK;
+    return im->elements == NULL || im->lines == NULL || im->slots == NULL ? cli_no_memory()
+                                                                          : CLI_OK;
 }
 
 void import_batch_free(struct import *im) {
@@ -135,8 +136,9 @@ static bool import_utf8(struct import *im, const struct row *row) {
                     : utf8proc_iterate((const utf8proc_uint8_t *)c->text + at,
                                        (utf8proc_ssize_t)(c->n - at), &code);
             if (len <= 0) {
-                text_fmt(&im->why, "column %s: not valid UTF-8 at byte %zu; convert the file first "
-                                   "(iconv -t UTF-8)",
+                text_fmt(&im->why,
+                         "column %s: not valid UTF-8 at byte %zu; convert the file first "
+                         "(iconv -t UTF-8)",
                          c->name, at);
                 return false;
             }
@@ -240,8 +242,8 @@ static bool import_add_attr(struct import *im, const struct cell *cell) {
     if (values_json(&im->attrs, cell->text, cell->n, cell->binding.type, im->list_separator)) {
         return true;
     }
-    text_fmt(&im->why, "column %s: '%.60s' is not a %s; --attr %s:text takes it as it is", cell->name,
-             cell->text, values_type_name(cell->binding.type), cell->name);
+    text_fmt(&im->why, "column %s: '%.60s' is not a %s; --attr %s:text takes it as it is",
+             cell->name, cell->text, values_type_name(cell->binding.type), cell->name);
     return false;
 }
 
@@ -253,9 +255,9 @@ static void import_add_members(struct import *im, const struct row *row, json_t 
         bool overridden = false;
         for (size_t i = 0; i < row->cells_n; i++) {
             const struct cell *const c = &row->cells[i];
-            overridden = overridden || (c->binding.role == ROLE_ATTR &&
-                                        (c->json != NULL || c->n > 0) &&
-                                        strcmp(import_attr_name(c), name) == 0);
+            overridden =
+                overridden || (c->binding.role == ROLE_ATTR && (c->json != NULL || c->n > 0) &&
+                               strcmp(import_attr_name(c), name) == 0);
         }
         if (!overridden) {
             text_json_key(&im->attrs, name);

@@ -10,9 +10,9 @@
 #include <string.h>
 
 static const struct field_spec import_event_fields[] = {
-    {"user", ROLE_USER},       {"item", ROLE_ITEM},   {"action", ROLE_ACTION},
-    {"timestamp", ROLE_TIME},  {"time", ROLE_TIME},   {"time_ms", ROLE_TIME_MS},
-    {"value", ROLE_VALUE},     {"id", ROLE_ID},       {"event_id", ROLE_ID},
+    {"user", ROLE_USER},      {"item", ROLE_ITEM}, {"action", ROLE_ACTION},
+    {"timestamp", ROLE_TIME}, {"time", ROLE_TIME}, {"time_ms", ROLE_TIME_MS},
+    {"value", ROLE_VALUE},    {"id", ROLE_ID},     {"event_id", ROLE_ID},
     {NULL, ROLE_NONE}};
 
 static int import_events_map(struct import *im, const char *rule) {
@@ -22,9 +22,8 @@ static int import_events_map(struct import *im, const char *rule) {
         return CLI_USAGE;
     }
     char *const theirs = strndup(rule, (size_t)(equals - rule));
-    const int rc = theirs == NULL
-                       ? -1
-                       : json_object_set_new(im->action_map, theirs, json_string(equals + 1));
+    const int rc =
+        theirs == NULL ? -1 : json_object_set_new(im->action_map, theirs, json_string(equals + 1));
     free(theirs);
     if (rc != 0) {
         cli_error("--map-action %s: not valid UTF-8", rule);
@@ -91,8 +90,9 @@ static bool import_events_time(struct import *im, const struct row *row, int64_t
         return false;
     }
     if (!times_parse(text, in_ms != NULL ? TIME_MS : im->time_unit, out) || *out == 0) {
-        text_fmt(&im->why, "%s: '%.40s' is not a time (Unix seconds or milliseconds, or "
-                           "2024-05-17T08:30:00Z)",
+        text_fmt(&im->why,
+                 "%s: '%.40s' is not a time (Unix seconds or milliseconds, or "
+                 "2024-05-17T08:30:00Z)",
                  cell->name, text);
         return false;
     }
@@ -112,8 +112,9 @@ static bool import_events_value(struct import *im, const struct row *row, float 
     char *end;
     *out = strtof(text, &end);
     if (*end != '\0' || !isfinite(*out) || *out <= 0 || (double)*out > U2I_VALUE_MAX) {
-        text_fmt(&im->why, "%s: '%.40s' is not a number over 0 and up to %g; --no-value ignores the "
-                           "column",
+        text_fmt(&im->why,
+                 "%s: '%.40s' is not a number over 0 and up to %g; --no-value ignores the "
+                 "column",
                  cell->name, text, U2I_VALUE_MAX);
         return false;
     }
@@ -128,9 +129,9 @@ static bool import_events_id(struct import *im, const struct row *row, const cha
         return true;
     }
     char id[64];
-    const int n = snprintf(id, sizeof id, "%012llx:%llu:%08llx",
-                           (unsigned long long)(im->fingerprint >> 16),
-                           (unsigned long long)row->line, (unsigned long long)(row->hash >> 32));
+    const int n =
+        snprintf(id, sizeof id, "%012llx:%llu:%08llx", (unsigned long long)(im->fingerprint >> 16),
+                 (unsigned long long)row->line, (unsigned long long)(row->hash >> 32));
     *out = pool_copy(&im->pool, id, (size_t)n);
     if (*out == NULL) {
         text_str(&im->why, "out of memory");

@@ -4,8 +4,10 @@
 #include <string.h>
 
 static const struct field_spec import_item_fields[] = {
-    {"id", ROLE_ID},         {"title", ROLE_TITLE},   {"text", ROLE_TEXT}, {"category", ROLE_CATEGORY},
-    {"vector", ROLE_VECTOR}, {"attrs", ROLE_ATTRS},   {NULL, ROLE_NONE}};
+    {"id", ROLE_ID},         {"title", ROLE_TITLE},
+    {"text", ROLE_TEXT},     {"category", ROLE_CATEGORY},
+    {"vector", ROLE_VECTOR}, {"attrs", ROLE_ATTRS},
+    {NULL, ROLE_NONE}};
 
 static int import_items_start(struct import *im, const struct args *args) {
     u2i_stats_t stats = U2I_STATS_INIT;

@@ -2,12 +2,9 @@
 #include "import.h"
 #include <stdlib.h>
 
-static const struct field_spec import_user_fields[] = {{"id", ROLE_ID},
-                                                       {"user", ROLE_ID},
-                                                       {"interests", ROLE_INTERESTS},
-                                                       {"attrs", ROLE_ATTRS},
-                                                       {"decay", ROLE_DECAY},
-                                                       {NULL, ROLE_NONE}};
+static const struct field_spec import_user_fields[] = {
+    {"id", ROLE_ID},       {"user", ROLE_ID},     {"interests", ROLE_INTERESTS},
+    {"attrs", ROLE_ATTRS}, {"decay", ROLE_DECAY}, {NULL, ROLE_NONE}};
 
 static int import_users_start(struct import *im, const struct args *args) {
     (void)im;

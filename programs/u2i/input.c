@@ -31,6 +31,9 @@ static ptrdiff_t input_read_gz(struct input *in, void *buf, size_t n) {
     const int got = gzread(in->gz, buf, (unsigned)(n < (1u << 30) ? n : (1u << 30)));
     int code = Z_OK;
     const char *const what = gzerror(in->gz, &code);
+    if (got > 0) {
+        return got; /* an error after these bytes comes back with the next call */
+    }
     if (got < 0 || (code != Z_OK && code != Z_STREAM_END)) {
         const char *const text = code == Z_BUF_ERROR ? "the gzip data ends in the middle"
                                  : code == Z_ERRNO   ? strerror(errno)
@@ -43,7 +46,8 @@ static ptrdiff_t input_read_gz(struct input *in, void *buf, size_t n) {
 
 static int input_fill_peek(struct input *in) {
     while (in->peek_n < INPUT_PEEK_BYTES) {
-        const ptrdiff_t got = input_read_gz(in, in->peek + in->peek_n, INPUT_PEEK_BYTES - in->peek_n);
+        const ptrdiff_t got =
+            input_read_gz(in, in->peek + in->peek_n, INPUT_PEEK_BYTES - in->peek_n);
         if (got < 0) {
             /* What was read before the error is still good; the error comes back when read. */
             return in->peek_n > 0 ? 0 : -1;

@@ -153,7 +153,8 @@ static int jsonl_parse(struct jsonl *j, const char *p, size_t n) {
     }
     j->object = json_loadb(p, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (j->object == NULL) {
-        (void)snprintf(j->error, sizeof j->error, "not JSON at column %d: %s%s", why.column, why.text,
+        (void)snprintf(j->error, sizeof j->error, "not JSON at column %d: %s%s", why.column,
+                       why.text,
                        j->line == 1 && p[0] == '[' ? "; a JSON array? One object per line is "
                                                      "expected (jq -c '.[]')"
                                                    : "");

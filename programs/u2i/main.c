@@ -41,7 +41,8 @@ int main(int argc, char **argv) {
     }
     const struct command *const command = main_command(argv[1]);
     if (command == NULL && argv[1][0] == '-') {
-        cli_error("the command comes first: u2i COMMAND %s ...; u2i help lists the commands", argv[1]);
+        cli_error("the command comes first: u2i COMMAND %s ...; u2i help lists the commands",
+                  argv[1]);
         return CLI_USAGE;
     }
     const int code =

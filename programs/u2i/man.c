@@ -108,9 +108,10 @@ int man_print(FILE *out) {
     man_section(out, "synopsis");
     (void)fputs(".B u2i\n.I COMMAND STORE\n[arguments] [options]\n", out);
     man_section(out, "description");
-    (void)fputs("A store is one file with items, users and what the users did. u2i fills it, asks it\n"
-                "for recommendations, and looks after it.\n",
-                out);
+    (void)fputs(
+        "A store is one file with items, users and what the users did. u2i fills it, asks it\n"
+        "for recommendations, and looks after it.\n",
+        out);
     man_section(out, "commands");
     for (size_t i = 0; commands_all[i] != NULL; i++) {
         if (!commands_all[i]->hidden) {

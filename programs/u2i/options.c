@@ -34,7 +34,8 @@ static size_t suggest_distance(const char *a, size_t a_n, const char *b, size_t 
         rows[0][j] = j;
     }
     for (size_t i = 1; i <= a_n; i++) {
-        size_t *const now = rows[i % 3], *const up = rows[(i + 2) % 3], *const up2 = rows[(i + 1) % 3];
+        size_t *const now = rows[i % 3], *const up = rows[(i + 2) % 3],
+                      *const up2 = rows[(i + 1) % 3];
         now[0] = i;
         for (size_t j = 1; j <= b_n; j++) {
             const size_t change = up[j - 1] + (a[i - 1] != b[j - 1]);
@@ -92,7 +93,8 @@ static int choices_refuse(const char *what, const char *choices, const char *wor
     }
     const char *const near = suggest_best(&s);
     if (near != NULL) {
-        cli_error("%s cannot be '%s'; did you mean '%s'? It is one of %s", what, word, near, choices);
+        cli_error("%s cannot be '%s'; did you mean '%s'? It is one of %s", what, word, near,
+                  choices);
     } else {
         cli_error("%s cannot be '%s'; it is one of %s", what, word, choices);
     }

@@ -9,14 +9,14 @@
 #include <stdint.h>
 
 enum cli_exit { /* what the program returns; help and man page list them from options_exits */
-    CLI_OK = 0,
-    CLI_ERROR = 1,
-    CLI_USAGE = 2,
-    CLI_NOTFOUND = 3,
-    CLI_BADROWS = 4,
-    CLI_FAULTS = 5,
-    CLI_LATER = 6,
-    CLI_INTERRUPTED = 130
+                CLI_OK = 0,
+                CLI_ERROR = 1,
+                CLI_USAGE = 2,
+                CLI_NOTFOUND = 3,
+                CLI_BADROWS = 4,
+                CLI_FAULTS = 5,
+                CLI_LATER = 6,
+                CLI_INTERRUPTED = 130
 };
 struct exit_spec {
     int code;
@@ -34,10 +34,10 @@ struct arg_spec {
 };
 
 struct option_spec {
-    const char *name; /* long name without dashes; NULL ends the table */
-    char letter;      /* short form, or 0 */
-    bool many;        /* may be repeated */
-    bool file;        /* its value is a path */
+    const char *name;    /* long name without dashes; NULL ends the table */
+    char letter;         /* short form, or 0 */
+    bool many;           /* may be repeated */
+    bool file;           /* its value is a path */
     const char *value;   /* what its value is called, "N"; NULL = a flag without value */
     const char *initial; /* the default, or NULL */
     const char *choices; /* "csv|jsonl", or NULL */

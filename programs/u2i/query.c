@@ -55,7 +55,8 @@ static void query_set_element(const json_t *value, int type, void *list, size_t 
     } else if (type == U2I_REAL) {
         ((double *)list)[i] = json_number_value(value);
     } else {
-        ((int64_t *)list)[i] = json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+        ((int64_t *)list)[i] =
+            json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
     }
 }
 
@@ -64,8 +65,8 @@ static int query_list_type(const json_t *list) {
     int type = json_array_size(list) == 0 ? 0 : query_type_of(json_array_get(list, 0));
     for (size_t i = 1; i < json_array_size(list); i++) {
         const int other = query_type_of(json_array_get(list, i));
-        const bool numbers = (type == U2I_INT || type == U2I_REAL) &&
-                             (other == U2I_INT || other == U2I_REAL);
+        const bool numbers =
+            (type == U2I_INT || type == U2I_REAL) && (other == U2I_INT || other == U2I_REAL);
         if (other != type) {
             type = numbers ? U2I_REAL : 0;
         }
@@ -77,9 +78,10 @@ static int query_set_list(u2i_param_t *param, const json_t *list) {
     const size_t n = json_array_size(list);
     param->type = query_list_type(list);
     if (param->type == 0) {
-        cli_error("--param %s: a list needs at least one element, and all of one type (text, numbers "
-                  "or booleans)",
-                  param->name);
+        cli_error(
+            "--param %s: a list needs at least one element, and all of one type (text, numbers "
+            "or booleans)",
+            param->name);
         return CLI_USAGE;
     }
     void *const elements = calloc(n, sizeof(double)); /* the largest of the three */
@@ -345,9 +347,9 @@ static int query_print_table(const struct cli *cli, struct table *table) {
 }
 
 int query_print_items(const struct cli *cli, bool json, u2i_result_t *r) {
-    static const struct table_column columns[] = {
-        {"#", true, false},    {"item", false, true},     {"score", true, false},
-        {"title", false, true}, {"category", false, true}, {"why", false, true}};
+    static const struct table_column columns[] = {{"#", true, false},        {"item", false, true},
+                                                  {"score", true, false},    {"title", false, true},
+                                                  {"category", false, true}, {"why", false, true}};
     int code;
     if (json) {
         code = query_print_json(cli, r, false);

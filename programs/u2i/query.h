@@ -16,8 +16,7 @@ struct query {
 
 extern const struct option_spec query_options[];     /* --limit, --filter, --param, ... */
 extern const struct option_spec query_for_options[]; /* --for */
-#define QUERY_FILTER_EXAMPLE                                                                       \
-    "--filter 'category == {c} and price < {max}' --param c=book --param max:=20"
+#define QUERY_FILTER_EXAMPLE "--filter 'category == {c} and price < {max}' -p c=book -p max:=20"
 
 /* Reads the options; prints what is wrong. CLI_OK or an exit code. To be freed in every case. */
 int query_init(struct query *q, const struct args *args);

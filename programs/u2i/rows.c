@@ -241,8 +241,8 @@ static int rows_refuse_utf16(const struct input *in) {
 }
 
 static int rows_open_csv(struct rows *r, const struct rows_options *opt, enum rows_format format) {
-    r->delimiter = opt->delimiter != 0   ? opt->delimiter
-                   : format == ROWS_TSV  ? '\t'
+    r->delimiter = opt->delimiter != 0    ? opt->delimiter
+                   : format == ROWS_TSV   ? '\t'
                    : opt->columns != NULL ? ','
                                           : rows_detect_delimiter(r->in);
     r->csv = csv_new(input_read, r->in, r->delimiter);
@@ -305,9 +305,8 @@ static int rows_next_csv(struct rows *r, struct row *out) {
         return ROWS_END;
     }
     if (rc != CSV_ROW) {
-        const char *const why = rc == CSV_FAILED && *input_error(r->in) != '\0'
-                                    ? input_error(r->in)
-                                    : csv_error(r->csv);
+        const char *const why = rc == CSV_FAILED && *input_error(r->in) != '\0' ? input_error(r->in)
+                                                                                : csv_error(r->csv);
         (void)snprintf(r->error, sizeof r->error, "%s", why);
         return rc == CSV_BAD ? ROWS_BAD : ROWS_FAILED;
     }

@@ -25,8 +25,7 @@ struct table {
 void table_init(struct table *t, const struct table_column *columns, size_t n);
 void table_free(struct table *t);
 void table_cell(struct table *t, const char *s); /* the next cell, left to right; NULL = empty */
-void table_cell_fmt(struct table *t, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void table_cell_fmt(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t table_rows(const struct table *t);
 /* The header and all rows. 0, or -1 when memory ran out. */
 int table_print(const struct table *t, FILE *out, struct display display);

@@ -90,7 +90,8 @@ static bool times_parse_date(const char **s, int64_t *days) {
         return false;
     }
     int64_t n = 365 * (int64_t)(year - 1970);
-    n += (year - 1) / 4 - 1969 / 4 - ((year - 1) / 100 - 1969 / 100) + (year - 1) / 400 - 1969 / 400;
+    n +=
+        (year - 1) / 4 - 1969 / 4 - ((year - 1) / 100 - 1969 / 100) + (year - 1) / 400 - 1969 / 400;
     for (int m = 0; m < month - 1; m++) {
         n += lengths[m] + (m == 1 && times_leap(year));
     }

@@ -7,12 +7,12 @@
 #include <stdint.h>
 
 enum attr_type { /* as bits, so that what a column can be is a set */
-    ATTR_AUTO = 0,
-    ATTR_TEXT = 1,
-    ATTR_NUMBER = 2,
-    ATTR_BOOL = 4, /* true, false */
-    ATTR_LIST = 8, /* ["a", "b"], or a|b */
-    ATTR_JSON = 16 /* anything */
+                 ATTR_AUTO = 0,
+                 ATTR_TEXT = 1,
+                 ATTR_NUMBER = 2,
+                 ATTR_BOOL = 4, /* true, false */
+                 ATTR_LIST = 8, /* ["a", "b"], or a|b */
+                 ATTR_JSON = 16 /* anything */
 };
 bool values_type(const char *name, enum attr_type *out); /* "text", "number", ...; false: no type */
 const char *values_type_name(enum attr_type type);

@@ -15,7 +15,7 @@ struct embed_text {
 struct embedder;
 struct embedder_ops {
     /* One vector of unit length per text into out (n x dim); a text with nothing in it to embed gets
-     * all zeros. U2I_EEMBED, U2I_ENOMEM. */
+     * all zeros. U2I_EEMBED (not UTF-8; err->offset is the index of the text), U2I_ENOMEM. */
     int (*embed)(const struct embedder *e, const struct embed_text *texts, size_t n, float *out,
                  u2i_error_t *err);
     /* Learning from a catalogue, NULL where there is nothing to learn: learn_begin forgets what is
@@ -34,8 +34,9 @@ struct embedder { /* the first member of each embedder's own struct */
     uint32_t dim;
 };
 
-/* Words and character n-grams, hashed with signs into `dim` dimensions (Weinberger et al. 2009),
- * weighted by inverse document frequency; any language, no download. */
+/* Words and triples of letters, hashed with signs into `dim` dimensions (Weinberger et al. 2009),
+ * weighted by inverse document frequency, less the catalogue's mean; any language, no download
+ * (docs/embedding.md). U2I_EINVAL (dim not within 1..U2I_DIM_MAX), U2I_ENOMEM. */
 #define EMBED_HASH_DIM 512
 int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err);
 

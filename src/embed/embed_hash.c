@@ -35,41 +35,41 @@ static const double HASH_FIELD_SHARES[FIELDS] = {1.0, 0.5, 0.7};
 #define MEAN_PRIOR   20.0
 
 /* A sampled text: its fields one after the other, each with its NUL; "" for a missing one. */
-struct hash_sample {
+struct hashed_sample {
     uint64_t key;
     char *fields;
 };
 
 /* What is being learnt, not yet in use. All memory for the end is there from the beginning, since
  * learn_end() cannot fail. */
-struct hash_learning {
+struct hashed_learning {
     uint32_t *counts; /* texts by bucket; NULL = learn_begin() has not been called */
     uint64_t texts;
-    struct hash_sample *heap; /* the SAMPLE smallest keys, the largest of them first */
+    struct hashed_sample *heap; /* the SAMPLE smallest keys, the largest of them first */
     size_t heap_n;
     struct embed_learnt learnt; /* will take the place of the one in use */
     double *mean;               /* dim */
     float *vector;              /* dim */
 };
 
-struct hash_scratch {
+struct hashed_scratch {
     struct embed_features features;
     double *sums; /* dim */
 };
 
-struct hash_embedder {
+struct hashed_embedder {
     struct embedder base;
     struct embed_learnt learnt;
-    struct hash_learning learning;
-    struct hash_scratch scratch; /* of learning */
+    struct hashed_learning learning;
+    struct hashed_scratch scratch; /* of learning */
 };
 
-static int hash_scratch_init(struct hash_scratch *s, uint32_t dim, u2i_error_t *err) {
-    *s = (struct hash_scratch){.sums = alloc_array(dim, sizeof *s->sums)};
+static int hashed_scratch_init(struct hashed_scratch *s, uint32_t dim, u2i_error_t *err) {
+    *s = (struct hashed_scratch){.sums = alloc_array(dim, sizeof *s->sums)};
     return s->sums == NULL ? error_oom(err) : U2I_OK;
 }
 
-static void hash_scratch_free(struct hash_scratch *s) {
+static void hashed_scratch_free(struct hashed_scratch *s) {
     embed_features_free(&s->features);
     mem_free(s->sums);
     s->sums = NULL;
@@ -77,7 +77,7 @@ static void hash_scratch_free(struct hash_scratch *s) {
 
 /* ---- One text --------------------------------------------------------------------------------- */
 
-static int hash_add_field(struct embed_features *f, const char *s, int field, u2i_error_t *err) {
+static int hashed_add_field(struct embed_features *f, const char *s, int field, u2i_error_t *err) {
     const size_t n = strlen(s);
     const size_t read = embed_features_add(f, s, n);
     if (f->failed) {
@@ -89,8 +89,8 @@ static int hash_add_field(struct embed_features *f, const char *s, int field, u2
 }
 
 /* Adds a field's features to the sums, all together with the length `share`. */
-static void hash_spread(struct hash_scratch *s, const struct embed_learnt *l, uint32_t dim,
-                        double share) {
+static void hashed_spread(struct hashed_scratch *s, const struct embed_learnt *l, uint32_t dim,
+                          double share) {
     struct embed_features *f = &s->features;
     double squares = 0;
     for (size_t i = 0; i < f->n; i++) {
@@ -111,7 +111,7 @@ static void hash_spread(struct hash_scratch *s, const struct embed_learnt *l, ui
 }
 
 /* Writes the sums at unit length, less the mean if there is one; zeros if they are all 0. */
-static void hash_finish(double *sums, const float *mean, uint32_t dim, float *out) {
+static void hashed_finish(double *sums, const float *mean, uint32_t dim, float *out) {
     for (int pass = mean == NULL ? 1 : 0; pass < 2; pass++) {
         double squares = 0;
         for (uint32_t i = 0; i < dim; i++) {
@@ -128,42 +128,42 @@ static void hash_finish(double *sums, const float *mean, uint32_t dim, float *ou
     }
 }
 
-static int hash_embed_one(const struct hash_embedder *e, struct hash_scratch *s,
-                          const char *const fields[FIELDS], const float *mean, float *out,
-                          u2i_error_t *err) {
+static int hashed_embed_one(const struct hashed_embedder *e, struct hashed_scratch *s,
+                            const char *const fields[FIELDS], const float *mean, float *out,
+                            u2i_error_t *err) {
     const uint32_t dim = e->base.dim;
     memset(s->sums, 0, dim * sizeof *s->sums);
     for (int i = 0; i < FIELDS; i++) {
         if (fields[i] != NULL) {
             embed_features_clear(&s->features);
-            U2I_TRY(hash_add_field(&s->features, fields[i], i, err));
-            hash_spread(s, &e->learnt, dim, HASH_FIELD_SHARES[i]);
+            U2I_TRY(hashed_add_field(&s->features, fields[i], i, err));
+            hashed_spread(s, &e->learnt, dim, HASH_FIELD_SHARES[i]);
         }
     }
-    hash_finish(s->sums, mean, dim, out);
+    hashed_finish(s->sums, mean, dim, out);
     return U2I_OK;
 }
 
-static int hash_embed(const struct embedder *base, const struct embed_text *texts, size_t n,
-                      float *out, u2i_error_t *err) {
-    const struct hash_embedder *e = (const struct hash_embedder *)base;
-    struct hash_scratch s;
-    int rc = hash_scratch_init(&s, base->dim, err);
+static int hashed_embed(const struct embedder *base, const struct embed_text *texts, size_t n,
+                        float *out, u2i_error_t *err) {
+    const struct hashed_embedder *e = (const struct hashed_embedder *)base;
+    struct hashed_scratch s;
+    int rc = hashed_scratch_init(&s, base->dim, err);
     for (size_t i = 0; rc == U2I_OK && i < n; i++) {
         const char *const fields[FIELDS] = {texts[i].title, texts[i].category, texts[i].text};
-        rc = hash_embed_one(e, &s, fields, e->learnt.mean, out + i * base->dim, err);
+        rc = hashed_embed_one(e, &s, fields, e->learnt.mean, out + i * base->dim, err);
         if (rc != U2I_OK && err != NULL) {
             err->offset = (int32_t)i;
         }
     }
-    hash_scratch_free(&s);
+    hashed_scratch_free(&s);
     return rc;
 }
 
 /* ---- Learning --------------------------------------------------------------------------------- */
 
-static void hash_forget(struct hash_embedder *e) {
-    struct hash_learning *l = &e->learning;
+static void hashed_forget(struct hashed_embedder *e) {
+    struct hashed_learning *l = &e->learning;
     for (size_t i = 0; i < l->heap_n; i++) {
         mem_free(l->heap[i].fields);
     }
@@ -172,15 +172,15 @@ static void hash_forget(struct hash_embedder *e) {
     mem_free(l->mean);
     mem_free(l->heap);
     mem_free(l->counts);
-    *l = (struct hash_learning){0};
-    hash_scratch_free(&e->scratch);
+    *l = (struct hashed_learning){0};
+    hashed_scratch_free(&e->scratch);
 }
 
-static int hash_learn_begin(struct embedder *base, u2i_error_t *err) {
-    struct hash_embedder *e = (struct hash_embedder *)base;
-    struct hash_learning *l = &e->learning;
-    hash_forget(e);
-    int rc = hash_scratch_init(&e->scratch, base->dim, err);
+static int hashed_learn_begin(struct embedder *base, u2i_error_t *err) {
+    struct hashed_embedder *e = (struct hashed_embedder *)base;
+    struct hashed_learning *l = &e->learning;
+    hashed_forget(e);
+    int rc = hashed_scratch_init(&e->scratch, base->dim, err);
     if (rc == U2I_OK) {
         rc = learnt_new(&l->learnt, base->dim, err);
     }
@@ -194,19 +194,19 @@ static int hash_learn_begin(struct embedder *base, u2i_error_t *err) {
         }
     }
     if (rc != U2I_OK) {
-        hash_forget(e);
+        hashed_forget(e);
     }
     return rc;
 }
 
 /* Restores the heap after its element `at` got smaller. */
-static void hash_sift_down(struct hash_sample *heap, size_t n, size_t at) {
+static void hashed_sift_down(struct hashed_sample *heap, size_t n, size_t at) {
     for (size_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
         child += child + 1 < n && heap[child + 1].key > heap[child].key;
         if (heap[at].key >= heap[child].key) {
             return;
         }
-        const struct hash_sample larger = heap[child];
+        const struct hashed_sample larger = heap[child];
         heap[child] = heap[at];
         heap[at] = larger;
         at = child;
@@ -214,9 +214,9 @@ static void hash_sift_down(struct hash_sample *heap, size_t n, size_t at) {
 }
 
 /* Restores the heap after an element was put at its end, at `at`. */
-static void hash_sift_up(struct hash_sample *heap, size_t at) {
+static void hashed_sift_up(struct hashed_sample *heap, size_t at) {
     while (at > 0 && heap[(at - 1) / 2].key < heap[at].key) {
-        const struct hash_sample smaller = heap[(at - 1) / 2];
+        const struct hashed_sample smaller = heap[(at - 1) / 2];
         heap[(at - 1) / 2] = heap[at];
         heap[at] = smaller;
         at = (at - 1) / 2;
@@ -224,20 +224,20 @@ static void hash_sift_up(struct hash_sample *heap, size_t at) {
 }
 
 /* Bytes of a field that a sample keeps: at most SAMPLE_BYTES, to a character's end. */
-static size_t hash_cut(const char *s) {
+static size_t hashed_cut(const char *s) {
     const size_t n = strnlen(s, SAMPLE_BYTES + 1);
     return utf8_prefix(s, n, SAMPLE_BYTES);
 }
 
-static char *hash_copy_fields(const char *const fields[FIELDS]) {
+static char *hashed_copy_fields(const char *const fields[FIELDS]) {
     size_t bytes = 0;
     for (int i = 0; i < FIELDS; i++) {
-        bytes += (fields[i] == NULL ? 0 : hash_cut(fields[i])) + 1;
+        bytes += (fields[i] == NULL ? 0 : hashed_cut(fields[i])) + 1;
     }
     char *const copy = mem_zalloc(bytes);
     char *at = copy;
     for (int i = 0; copy != NULL && i < FIELDS; i++) {
-        const size_t n = fields[i] == NULL ? 0 : hash_cut(fields[i]);
+        const size_t n = fields[i] == NULL ? 0 : hashed_cut(fields[i]);
         if (n > 0) {
             memcpy(at, fields[i], n);
         }
@@ -246,8 +246,8 @@ static char *hash_copy_fields(const char *const fields[FIELDS]) {
     return copy;
 }
 
-static int hash_sample_add(struct hash_learning *l, const char *const fields[FIELDS],
-                           u2i_error_t *err) {
+static int hashed_sample_add(struct hashed_learning *l, const char *const fields[FIELDS],
+                             u2i_error_t *err) {
     uint64_t key = 0;
     for (int i = 0; i < FIELDS; i++) {
         const char *s = fields[i] == NULL ? "" : fields[i];
@@ -256,23 +256,24 @@ static int hash_sample_add(struct hash_learning *l, const char *const fields[FIE
     if (l->heap_n == SAMPLE && key >= l->heap[0].key) {
         return U2I_OK;
     }
-    const struct hash_sample sample = {key, hash_copy_fields(fields)};
+    const struct hashed_sample sample = {key, hashed_copy_fields(fields)};
     if (sample.fields == NULL) {
         return error_oom(err);
     }
     if (l->heap_n < SAMPLE) {
         l->heap[l->heap_n] = sample;
-        hash_sift_up(l->heap, l->heap_n++);
+        hashed_sift_up(l->heap, l->heap_n++);
     } else {
         mem_free(l->heap[0].fields);
         l->heap[0] = sample;
-        hash_sift_down(l->heap, l->heap_n, 0);
+        hashed_sift_down(l->heap, l->heap_n, 0);
     }
     return U2I_OK;
 }
 
-static int hash_learn_add(struct embedder *base, const struct embed_text *text, u2i_error_t *err) {
-    struct hash_embedder *e = (struct hash_embedder *)base;
+static int hashed_learn_add(struct embedder *base, const struct embed_text *text,
+                            u2i_error_t *err) {
+    struct hashed_embedder *e = (struct hashed_embedder *)base;
     struct embed_features *f = &e->scratch.features;
     const char *const fields[FIELDS] = {text->title, text->category, text->text};
     if (e->learning.counts == NULL) {
@@ -281,13 +282,13 @@ static int hash_learn_add(struct embedder *base, const struct embed_text *text, 
     embed_features_clear(f);
     for (int i = 0; i < FIELDS; i++) {
         if (fields[i] != NULL) {
-            U2I_TRY(hash_add_field(f, fields[i], i, err));
+            U2I_TRY(hashed_add_field(f, fields[i], i, err));
         }
     }
     if (f->n == 0) {
         return U2I_OK; /* nothing to embed: neither frequency nor mean should know of it */
     }
-    U2I_TRY(hash_sample_add(&e->learning, fields, err));
+    U2I_TRY(hashed_sample_add(&e->learning, fields, err));
     for (size_t i = 0; i < f->n; i++) {
         e->learning.counts[learnt_bucket(f->list[i].hash)]++;
     }
@@ -295,23 +296,23 @@ static int hash_learn_add(struct embedder *base, const struct embed_text *text, 
     return U2I_OK;
 }
 
-static int hash_compare_samples(const void *pa, const void *pb) {
-    const struct hash_sample *a = pa;
-    const struct hash_sample *b = pb;
+static int hashed_compare_samples(const void *pa, const void *pb) {
+    const struct hashed_sample *a = pa;
+    const struct hashed_sample *b = pb;
     return (a->key > b->key) - (a->key < b->key);
 }
 
 /* The mean of the sampled texts' unit vectors under the weights now in use, shrunk. */
-static void hash_learn_mean(struct hash_embedder *e) {
-    const struct hash_learning *l = &e->learning;
+static void hashed_learn_mean(struct hashed_embedder *e) {
+    const struct hashed_learning *l = &e->learning;
     const uint32_t dim = e->base.dim;
-    qsort(l->heap, l->heap_n, sizeof *l->heap, hash_compare_samples); /* one order of summing */
+    qsort(l->heap, l->heap_n, sizeof *l->heap, hashed_compare_samples); /* one order of summing */
     for (size_t k = 0; k < l->heap_n; k++) {
         const char *title = l->heap[k].fields;
         const char *category = title + strlen(title) + 1;
         const char *const fields[FIELDS] = {title, category, category + strlen(category) + 1};
         /* Cannot fail: learn_add() had the same texts, whole, in the same scratch. */
-        (void)hash_embed_one(e, &e->scratch, fields, NULL, l->vector, NULL);
+        (void)hashed_embed_one(e, &e->scratch, fields, NULL, l->vector, NULL);
         for (uint32_t i = 0; i < dim; i++) {
             l->mean[i] += (double)l->vector[i];
         }
@@ -323,9 +324,9 @@ static void hash_learn_mean(struct hash_embedder *e) {
     }
 }
 
-static void hash_learn_end(struct embedder *base) {
-    struct hash_embedder *e = (struct hash_embedder *)base;
-    struct hash_learning *l = &e->learning;
+static void hashed_learn_end(struct embedder *base) {
+    struct hashed_embedder *e = (struct hashed_embedder *)base;
+    struct hashed_learning *l = &e->learning;
     if (l->counts == NULL) {
         return;
     }
@@ -334,40 +335,40 @@ static void hash_learn_end(struct embedder *base) {
         learnt_fill(&l->learnt, l->counts, l->texts);
         e->learnt = l->learnt;
         l->learnt = (struct embed_learnt){0};
-        hash_learn_mean(e);
+        hashed_learn_mean(e);
     }
-    hash_forget(e);
+    hashed_forget(e);
 }
 
 /* ---- The embedder ----------------------------------------------------------------------------- */
 
-static int hash_save(const struct embedder *base, struct buf *out, u2i_error_t *err) {
-    const struct hash_embedder *e = (const struct hash_embedder *)base;
+static int hashed_save(const struct embedder *base, struct buf *out, u2i_error_t *err) {
+    const struct hashed_embedder *e = (const struct hashed_embedder *)base;
     return learnt_save(&e->learnt, base->dim, out, err);
 }
 
-static int hash_load(struct embedder *base, const void *p, size_t n, u2i_error_t *err) {
-    struct hash_embedder *e = (struct hash_embedder *)base;
+static int hashed_load(struct embedder *base, const void *p, size_t n, u2i_error_t *err) {
+    struct hashed_embedder *e = (struct hashed_embedder *)base;
     return learnt_load(&e->learnt, base->dim, p, n, err);
 }
 
-static void hash_close(struct embedder *base) {
-    struct hash_embedder *e = (struct hash_embedder *)base;
+static void hashed_close(struct embedder *base) {
+    struct hashed_embedder *e = (struct hashed_embedder *)base;
     if (e != NULL) {
-        hash_forget(e);
+        hashed_forget(e);
         learnt_free(&e->learnt);
         mem_free(e);
     }
 }
 
 static const struct embedder_ops HASH_OPS = {
-    .embed = hash_embed,
-    .learn_begin = hash_learn_begin,
-    .learn_add = hash_learn_add,
-    .learn_end = hash_learn_end,
-    .save = hash_save,
-    .load = hash_load,
-    .close = hash_close,
+    .embed = hashed_embed,
+    .learn_begin = hashed_learn_begin,
+    .learn_add = hashed_learn_add,
+    .learn_end = hashed_learn_end,
+    .save = hashed_save,
+    .load = hashed_load,
+    .close = hashed_close,
 };
 
 int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err) {
@@ -376,7 +377,7 @@ int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err) {
         return error_set(err, U2I_EINVAL, "%u dimensions are not within 1..%d", (unsigned)dim,
                          U2I_DIM_MAX);
     }
-    struct hash_embedder *e = mem_zalloc(sizeof *e);
+    struct hashed_embedder *e = mem_zalloc(sizeof *e);
     if (e == NULL) {
         return error_oom(err);
     }

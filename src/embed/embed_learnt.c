@@ -48,7 +48,8 @@ static double learnt_count(int code) {
     return ldexp(8 + (code - 1) % 8 + middle, e - 3);
 }
 
-/* ln x for x > 0, to 1e-15 or so: x = m 2^e with m within 0.7..1.42, ln m = 2 artanh((m - 1) / (m + 1)). */
+/* ln x for x > 0, to 1e-15 or so: x = m 2^e with m within 0.7..1.42, and ln m = 2 artanh s with
+ * s = (m - 1) / (m + 1). */
 static double learnt_log(double x) {
     int e;
     double m = frexp(x, &e);

@@ -8,6 +8,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "vec/vec.h"
+
+#include <math.h>
+
+#define ASK_ALL (-2.0f) /* below every cosine */
 #include "json/json.h"
 
 struct pick {
@@ -113,8 +117,14 @@ static void ask_pick(struct ask *a, uint32_t n, int32_t source) {
     }
 }
 
-/* The nearest to `vector`; with `above_zero` only those that have anything in common with it. */
-static int ask_nearest(struct ask *a, const float *vector, int32_t source, bool above_zero,
+/* Two texts without a word in common score about +-1/sqrt(dim): twice that says that they share
+ * something. Below it, popularity knows better what a stranger may like. */
+static float ask_noise(const struct ask *a) {
+    return 2 / sqrtf((float)a->e->store->dim);
+}
+
+/* The nearest to `vector` that score more than `least`. */
+static int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
                        u2i_error_t *err) {
     const struct store_search q = {.space = STORE_CONTENT,
                                    .vector = vector,
@@ -124,7 +134,7 @@ static int ask_nearest(struct ask *a, const float *vector, int32_t source, bool 
                                    .deadline = &a->deadline};
     uint32_t n = 0;
     U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
-    while (above_zero && n > 0 && a->hits[n - 1].score <= 0) {
+    while (n > 0 && a->hits[n - 1].score <= least) {
         n--;
     }
     ask_pick(a, n, source);
@@ -197,7 +207,7 @@ static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_
         rc = ask_embed(a, text.data, &vector, err);
     }
     if (rc == U2I_OK && vector != NULL) {
-        rc = ask_nearest(a, vector, U2I_FROM_ATTRIBUTES, true, err);
+        rc = ask_nearest(a, vector, U2I_FROM_ATTRIBUTES, ask_noise(a), err);
     }
     json_decref(attrs);
     buf_free(&text);
@@ -209,7 +219,7 @@ static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_
 static int ask_cold(struct ask *a, u2i_error_t *err) {
     struct engine *e = a->e;
     if (a->text != NULL) {
-        U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, true, err));
+        U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, ask_noise(a), err));
     }
     if (a->n > 0 || a->user == STORE_NONE || e->embedder == NULL) {
         return U2I_OK;
@@ -220,7 +230,7 @@ static int ask_cold(struct ask *a, u2i_error_t *err) {
         float *vector;
         U2I_TRY(ask_embed(a, user.interests, &vector, err));
         if (vector != NULL) {
-            U2I_TRY(ask_nearest(a, vector, U2I_FROM_INTERESTS, true, err));
+            U2I_TRY(ask_nearest(a, vector, U2I_FROM_INTERESTS, ask_noise(a), err));
         }
     }
     return a->n > 0 || user.attrs_json == NULL ? U2I_OK
@@ -234,7 +244,7 @@ static int ask_recommend(struct ask *a, u2i_error_t *err) {
         U2I_TRY(taste_build(a->e, a->history, &a->arena, &a->taste, err));
     }
     if (a->taste.vector != NULL) {
-        U2I_TRY(ask_nearest(a, a->taste.vector, U2I_FROM_PROFILE, false, err));
+        U2I_TRY(ask_nearest(a, a->taste.vector, U2I_FROM_PROFILE, ASK_ALL, err));
     } else {
         U2I_TRY(ask_cold(a, err));
     }
@@ -249,7 +259,7 @@ static int ask_similar_items(struct ask *a, u2i_error_t *err) {
     }
     const float *vector = e->ops->vector(e->store, STORE_CONTENT, row);
     roaring_bitmap_add(a->exclude, row);
-    return vector == NULL ? U2I_OK : ask_nearest(a, vector, U2I_FROM_SIMILAR, false, err);
+    return vector == NULL ? U2I_OK : ask_nearest(a, vector, U2I_FROM_SIMILAR, ASK_ALL, err);
 }
 
 static int ask_similar_users(struct ask *a, u2i_error_t *err) {
@@ -264,7 +274,7 @@ static int ask_similar_users(struct ask *a, u2i_error_t *err) {
 
 static int ask_search(struct ask *a, u2i_error_t *err) {
     if (a->q->vector == NULL) {
-        return a->text == NULL ? U2I_OK : ask_nearest(a, a->text, U2I_FROM_SEARCH, true, err);
+        return a->text == NULL ? U2I_OK : ask_nearest(a, a->text, U2I_FROM_SEARCH, 0, err);
     }
     const uint32_t dim = a->e->store->dim;
     float *v = arena_array(&a->arena, dim, sizeof(*v));
@@ -275,7 +285,7 @@ static int ask_search(struct ask *a, u2i_error_t *err) {
     if (!vec_normalise(v, dim)) {
         return error_set(err, U2I_EINVAL, "the query's vector has length 0 or is not finite");
     }
-    return ask_nearest(a, v, U2I_FROM_SEARCH, false, err);
+    return ask_nearest(a, v, U2I_FROM_SEARCH, ASK_ALL, err);
 }
 
 static int ask_retrieve(struct ask *a, enum engine_question what, u2i_error_t *err) {

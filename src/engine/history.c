@@ -108,6 +108,23 @@ static void history_judge(struct history *e, const struct history_source *from,
     }
 }
 
+static float history_weight(const struct history_source *from, const struct profile_event *ev) {
+    const struct action *a = history_action(from, ev->action);
+    return a == NULL ? 0 : a->weight;
+}
+
+/* Leaves out what has no weight (impressions, dislikes that only exclude), so that it takes neither
+ * ranks nor places in the window. */
+static void history_keep_weighty(struct history *e, const struct history_source *from) {
+    size_t kept = 0;
+    for (size_t i = 0; i < e->n; i++) {
+        if (history_weight(from, &e->events[i]) != 0) {
+            e->events[kept++] = e->events[i];
+        }
+    }
+    e->n = kept;
+}
+
 static void history_cut(struct history *e, size_t window) {
     e->n = e->n < window ? e->n : window;
 }
@@ -146,6 +163,7 @@ static int history_read(const struct history_source *from, uint32_t user, struct
     e->n = e->cap = n;
     profile_sort(e->events, n, history_item_cmp, s);
     history_judge(e, from, e->events, n);
+    history_keep_weighty(e, from);
     history_cut(e, from->settings->window);
     if (e->cap > 2 * e->n + 16) { /* a long history: keep only what the window needs */
         struct profile_event *smaller = realloc_array(e->events, e->n + 16, sizeof(*e->events));
@@ -284,6 +302,9 @@ static bool history_judge_one(struct history *e, const struct history_source *fr
 static bool history_insert(struct history *e, const struct history_source *from,
                            const struct profile_event *ev) {
     const size_t window = from->settings->window;
+    if (history_weight(from, ev) == 0) {
+        return true;
+    }
     if (e->n >= window && ev->time_ms < e->events[e->n - 1].time_ms) {
         return true;
     }

@@ -13,7 +13,7 @@
 #include <roaring/roaring.h>
 
 struct history {
-    struct profile_event *events; /* newest first, at most `window` */
+    struct profile_event *events; /* those of any weight, newest first, at most `window` */
     size_t n, cap;
     roaring_bitmap_t *acted;    /* items with any event of a weight or an exclusion */
     roaring_bitmap_t *disliked; /* items whose newest such event excludes */

@@ -148,6 +148,21 @@ __attribute__((format(printf, 3, 4))) void *filter_fail(struct filter_parser *p,
 void *filter_fail_oom(struct filter_parser *p);
 struct node *filter_node(struct filter_parser *p, enum node_kind kind, uint32_t offset);
 
+/* filter_parse.c: the next token; a token that must be there; "expected X after Y, found Z". */
+bool filter_parse_next(struct filter_parser *p);
+bool filter_parse_expect(struct filter_parser *p, enum token_kind kind, const char *what);
+void *filter_parse_expected(struct filter_parser *p, const char *expected);
+bool filter_parse_enter(struct filter_parser *p); /* one level deeper: depth-- when it is left */
+struct node *filter_parse_sum(struct filter_parser *p); /* a value, or a condition in parentheses */
+
+/* filter_operand.c: what the next token starts. */
+struct node *filter_operand_constant_node(struct filter_parser *p);
+const struct value *filter_operand_list(struct filter_parser *p, uint32_t *n);
+struct node *filter_operand_field(struct filter_parser *p);
+struct node *filter_operand_length(struct filter_parser *p);
+struct node *filter_operand_contains(struct filter_parser *p);
+struct node *filter_operand_exists(struct filter_parser *p);
+
 /* filter_param.c: values for {names}. */
 int filter_param_check(struct filter_parser *p);        /* all of them, before parsing */
 int filter_param_check_unused(struct filter_parser *p); /* after it */

@@ -15,7 +15,7 @@
  * Every value and condition is one kind of node, and filter_check.c decides whether it fits where it
  * stands; so "(price) > 3" and "(a or b)" need no look-ahead.
  *
- * Recursion happens only through "(", "not", "-" and "**", each of which counts against
+ * Recursion happens only through "(", "not", "-", "**" and array_contains(), each of which counts against
  * U2I_FILTER_MAX_DEPTH, as does the height of the tree, which later walks go down. Lists of `and` and
  * `or` are flat, so their length counts nothing. */
 #include "filter/filter_internal.h"
@@ -44,7 +44,7 @@ void *filter_fail_oom(struct filter_parser *p) {
 }
 
 /* 'expected X after "==", found end of filter' */
-static void *filter_parse_expected(struct filter_parser *p, const char *expected) {
+void *filter_parse_expected(struct filter_parser *p, const char *expected) {
     char found[TOKEN_SHOWN_BYTES], before[TOKEN_SHOWN_BYTES];
     filter_lex_show(&p->lex, &p->token, found);
     if (p->before.n == 0) {
@@ -55,13 +55,13 @@ static void *filter_parse_expected(struct filter_parser *p, const char *expected
                        found);
 }
 
-static bool filter_parse_next(struct filter_parser *p) {
+bool filter_parse_next(struct filter_parser *p) {
     p->before = p->token;
     p->rc = filter_lex(&p->lex, &p->token);
     return p->rc == U2I_OK;
 }
 
-static bool filter_parse_expect(struct filter_parser *p, enum token_kind kind, const char *what) {
+bool filter_parse_expect(struct filter_parser *p, enum token_kind kind, const char *what) {
     if (p->token.kind != kind) {
         (void)filter_parse_expected(p, what); /* always NULL; the caller is told by `false` */
         return false;
@@ -69,7 +69,7 @@ static bool filter_parse_expect(struct filter_parser *p, enum token_kind kind, c
     return filter_parse_next(p);
 }
 
-static bool filter_parse_enter(struct filter_parser *p) {
+bool filter_parse_enter(struct filter_parser *p) {
     if (++p->depth > U2I_FILTER_MAX_DEPTH) {
         (void)filter_fail(p, p->token.offset, "nested deeper than %d", /* always NULL */
                           U2I_FILTER_MAX_DEPTH);
@@ -88,245 +88,7 @@ struct node *filter_node(struct filter_parser *p, enum node_kind kind, uint32_t 
 }
 
 static struct node *filter_parse_or(struct filter_parser *p);
-static struct node *filter_parse_sum(struct filter_parser *p);
 static struct node *filter_parse_unary(struct filter_parser *p);
-
-/* ---- Constants and lists -------------------------------------------------------------------- */
-
-/* The token is a number, string, boolean or parameter. */
-static bool filter_parse_constant(struct filter_parser *p, struct value *out) {
-    const struct token *const t = &p->token;
-    *out = (struct value){.tag = VALUE_BOOL};
-    switch (t->kind) {
-    case TOKEN_INT:
-        out->tag = VALUE_INT;
-        out->as.i = (int64_t)t->magnitude;
-        if (t->magnitude > (uint64_t)INT64_MAX) {
-            (void)filter_fail(p, t->offset, "integer does not fit 64 bits"); /* always NULL */
-            return false;
-        }
-        break;
-    case TOKEN_REAL:
-        out->tag = VALUE_REAL;
-        out->as.r = t->real;
-        break;
-    case TOKEN_STRING:
-        out->tag = VALUE_STRING;
-        out->as.s = t->s;
-        out->n = t->s_n;
-        break;
-    case TOKEN_PARAM:
-        if (!filter_param_value(p, out)) {
-            return false;
-        }
-        break;
-    default:
-        out->as.i = t->kind == TOKEN_TRUE;
-        break;
-    }
-    return filter_parse_next(p);
-}
-
-static struct node *filter_parse_constant_node(struct filter_parser *p) {
-    const uint32_t offset = p->token.offset;
-    struct value v;
-    return filter_parse_constant(p, &v) ? filter_check_const(p, v, offset) : NULL;
-}
-
-/* Values between brackets, the last one with or without a comma, or a parameter. */
-static const struct value *filter_parse_list(struct filter_parser *p, uint32_t *n) {
-    if (p->token.kind == TOKEN_PARAM) {
-        const struct value *const list = filter_param_list(p, n);
-        return list != NULL && filter_parse_next(p) ? list : NULL;
-    }
-    if (!filter_parse_expect(p, TOKEN_OPEN_LIST, "a list, [...]")) {
-        return NULL;
-    }
-    uint32_t count = 0, cap = 8;
-    struct value *list = arena_array(&p->filter->arena, cap, sizeof *list);
-    while (list != NULL && p->token.kind != TOKEN_CLOSE_LIST) {
-        const uint32_t offset = p->token.offset;
-        const struct node *const node = filter_parse_sum(p);
-        if (node == NULL) {
-            return NULL;
-        }
-        if (node->kind != NODE_CONST) {
-            return filter_fail(p, offset, "a list holds constants and parameters only");
-        }
-        if (count == cap) { /* what is outgrown stays in the arena: as much again in all */
-            struct value *const grown = arena_array(&p->filter->arena, cap * 2, sizeof *list);
-            if (grown == NULL) {
-                return filter_fail_oom(p);
-            }
-            memcpy(grown, list, cap * sizeof *list);
-            list = grown;
-            cap *= 2;
-        }
-        list[count++] = node->value;
-        if (p->token.kind != TOKEN_CLOSE_LIST &&
-            !filter_parse_expect(p, TOKEN_COMMA, "\",\" or \"]\"")) {
-            return NULL;
-        }
-    }
-    *n = count;
-    if (list == NULL) {
-        return filter_fail_oom(p);
-    }
-    return filter_parse_next(p) ? list : NULL;
-}
-
-/* ---- Fields --------------------------------------------------------------------------------- */
-
-static bool filter_parse_token_is(const struct token *t, const char *word) {
-    return t->kind == TOKEN_NAME && t->s_n == strlen(word) && memcmp(t->s, word, t->s_n) == 0;
-}
-
-/* The key or index between brackets. */
-static bool filter_parse_step(struct filter_parser *p, struct field *f) {
-    if (!filter_parse_next(p)) {
-        return false;
-    }
-    const struct token *const t = &p->token;
-    if (f->steps_n == U2I_ATTRS_MAX_DEPTH) {
-        (void)filter_fail(p, t->offset, /* always NULL */
-                          "attributes are at most %d deep, so nothing can be there",
-                          U2I_ATTRS_MAX_DEPTH);
-        return false;
-    }
-    struct column_step *const step = &f->steps[f->steps_n];
-    if (t->kind == TOKEN_STRING) {
-        *step = (struct column_step){t->s, t->s_n, 0};
-    } else if (t->kind == TOKEN_INT && t->magnitude <= UINT32_MAX && f->steps_n > 0) {
-        *step = (struct column_step){NULL, 0, (uint32_t)t->magnitude};
-    } else {
-        (void)filter_parse_expected(p, /* always NULL */
-                                    f->steps_n > 0 ? "a key in quotes or an index"
-                                                   : "a key in quotes");
-        return false;
-    }
-    f->steps_n++;
-    return filter_parse_next(p) && filter_parse_expect(p, TOKEN_CLOSE_LIST, "\"]\"");
-}
-
-static struct node *filter_parse_field(struct filter_parser *p) {
-    const struct token name = p->token;
-    struct field *const f = arena_alloc(&p->filter->arena, sizeof *f);
-    if (f == NULL) {
-        return filter_fail_oom(p);
-    }
-    *f = (struct field){.kind = FIELD_PATH};
-    if (filter_parse_token_is(&name, "title") || filter_parse_token_is(&name, "text")) {
-        return filter_fail(p, name.offset,
-                           "\"%.*s\" is not kept for filters, search finds items by it; an "
-                           "attribute of that name is attrs[\"%.*s\"]",
-                           (int)name.s_n, name.s, (int)name.s_n, name.s);
-    }
-    if (filter_parse_token_is(&name, "id")) {
-        f->kind = FIELD_ID;
-    } else if (filter_parse_token_is(&name, "category")) {
-        f->kind = FIELD_CATEGORY;
-    } else if (!filter_parse_token_is(&name, "attrs")) {
-        f->steps[f->steps_n++] = (struct column_step){name.s, name.s_n, 0};
-    }
-    if (!filter_parse_next(p)) {
-        return NULL;
-    }
-    while (p->token.kind == TOKEN_OPEN_LIST) {
-        if (f->kind != FIELD_PATH) {
-            return filter_fail(p, p->token.offset, "\"%.*s\" is a string, it has nothing inside",
-                               (int)name.s_n, name.s);
-        }
-        if (!filter_parse_step(p, f)) {
-            return NULL;
-        }
-    }
-    if (f->kind == FIELD_PATH && f->steps_n == 0) {
-        return filter_parse_expected(p, "[\"key\"]");
-    }
-    return filter_check_field(p, f, name.offset);
-}
-
-/* A field, in any number of parentheses. */
-static struct node *filter_parse_field_operand(struct filter_parser *p) {
-    uint32_t open = 0;
-    while (p->token.kind == TOKEN_OPEN) {
-        if (++open > U2I_FILTER_MAX_DEPTH) {
-            return filter_fail(p, p->token.offset, "nested deeper than %d", U2I_FILTER_MAX_DEPTH);
-        }
-        if (!filter_parse_next(p)) {
-            return NULL;
-        }
-    }
-    if (p->token.kind != TOKEN_NAME) {
-        return filter_parse_expected(p, "a field");
-    }
-    struct node *const field = filter_parse_field(p);
-    for (; field != NULL && open > 0; open--) {
-        if (!filter_parse_expect(p, TOKEN_CLOSE, "\")\"")) {
-            return NULL;
-        }
-    }
-    return field;
-}
-
-/* ---- Functions ------------------------------------------------------------------------------ */
-
-static struct node *filter_parse_length(struct filter_parser *p) {
-    const uint32_t offset = p->token.offset;
-    if (!filter_parse_next(p) || !filter_parse_expect(p, TOKEN_OPEN, "\"(\"")) {
-        return NULL;
-    }
-    struct node *const field = filter_parse_field_operand(p);
-    if (field == NULL || !filter_parse_expect(p, TOKEN_CLOSE, "\")\"")) {
-        return NULL;
-    }
-    return filter_check_length(p, field, offset);
-}
-
-/* The second argument of array_contains(), as a list of one. */
-static const struct value *filter_parse_one(struct filter_parser *p, uint32_t *n) {
-    if (p->token.kind == TOKEN_OPEN_LIST) {
-        return filter_fail(p, p->token.offset,
-                           "expected one value, found a list; array_contains_any and "
-                           "array_contains_all take lists");
-    }
-    const struct node *const node = filter_parse_sum(p);
-    if (node == NULL) {
-        return NULL;
-    }
-    if (node->kind != NODE_CONST) {
-        return filter_fail(p, node->offset, "expected a constant or a parameter");
-    }
-    *n = 1;
-    return &node->value;
-}
-
-static struct node *filter_parse_contains(struct filter_parser *p) {
-    const enum contains_kind kind = p->token.contains;
-    if (!filter_parse_next(p) || !filter_parse_expect(p, TOKEN_OPEN, "\"(\"")) {
-        return NULL;
-    }
-    struct node *const field = filter_parse_field_operand(p);
-    if (field == NULL || !filter_parse_expect(p, TOKEN_COMMA, "\",\"")) {
-        return NULL;
-    }
-    uint32_t n = 0;
-    const struct value *const list =
-        kind == CONTAINS_ONE ? filter_parse_one(p, &n) : filter_parse_list(p, &n);
-    if (list == NULL || !filter_parse_expect(p, TOKEN_CLOSE, "\")\"")) {
-        return NULL;
-    }
-    return filter_check_contains(p, kind, field, list, n);
-}
-
-static struct node *filter_parse_exists(struct filter_parser *p) {
-    const uint32_t offset = p->token.offset;
-    if (!filter_parse_next(p)) {
-        return NULL;
-    }
-    struct node *const field = filter_parse_field_operand(p);
-    return field != NULL ? filter_check_exists(p, field, offset) : NULL;
-}
 
 /* ---- Values --------------------------------------------------------------------------------- */
 
@@ -344,20 +106,20 @@ static struct node *filter_parse_primary(struct filter_parser *p) {
     case TOKEN_OPEN:
         return filter_parse_group(p);
     case TOKEN_NAME:
-        return filter_parse_field(p);
+        return filter_operand_field(p);
     case TOKEN_INT:
     case TOKEN_REAL:
     case TOKEN_STRING:
     case TOKEN_PARAM:
     case TOKEN_TRUE:
     case TOKEN_FALSE:
-        return filter_parse_constant_node(p);
+        return filter_operand_constant_node(p);
     case TOKEN_LENGTH:
-        return filter_parse_length(p);
+        return filter_operand_length(p);
     case TOKEN_CONTAINS:
-        return filter_parse_contains(p);
+        return filter_operand_contains(p);
     case TOKEN_EXISTS:
-        return filter_parse_exists(p);
+        return filter_operand_exists(p);
     case TOKEN_NULL:
         return filter_fail(p, p->token.offset,
                            "null is no value: ask for it with \"is null\" or \"is not null\"");
@@ -421,7 +183,7 @@ static struct node *filter_parse_product(struct filter_parser *p) {
     return a;
 }
 
-static struct node *filter_parse_sum(struct filter_parser *p) {
+struct node *filter_parse_sum(struct filter_parser *p) {
     struct node *a = filter_parse_product(p);
     while (a != NULL && p->token.kind == TOKEN_SUM) {
         const struct token op = p->token;
@@ -469,7 +231,7 @@ static struct node *filter_parse_compare(struct filter_parser *p, struct node *a
 static struct node *filter_parse_in(struct filter_parser *p, struct node *a) {
     const uint32_t offset = p->token.offset;
     uint32_t n = 0;
-    const struct value *const list = filter_parse_next(p) ? filter_parse_list(p, &n) : NULL;
+    const struct value *const list = filter_parse_next(p) ? filter_operand_list(p, &n) : NULL;
     return list != NULL ? filter_check_in(p, a, list, n, offset) : NULL;
 }
 

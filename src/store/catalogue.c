@@ -44,6 +44,7 @@ void catalogue_free(struct catalogue *c) {
     if (c == NULL) {
         return;
     }
+    tail_free(&c->tail);
     columns_free(c->columns);
     flat_free(c->vectors);
     if (c->live != NULL) {
@@ -181,7 +182,8 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
 
 size_t catalogue_bytes(const struct catalogue *c) {
     size_t bytes = sizeof *c + flat_bytes(c->vectors) + columns_bytes(c->columns) +
-                   roaring_bitmap_portable_size_in_bytes(c->live);
+                   roaring_bitmap_portable_size_in_bytes(c->live) +
+                   c->tail.n * (sizeof *c->tail.rows + sizeof *c->tail.before);
     for (int i = 0; i < CATALOGUE_NAMES_N; i++) {
         bytes += intern_bytes(c->names[i]);
     }

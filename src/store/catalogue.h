@@ -10,6 +10,7 @@
 #include "filter/filter.h"
 #include "flat/flat.h"
 #include "store/store.h"
+#include "store/tail.h"
 
 /* The three kinds of names. */
 enum catalogue_names {
@@ -28,6 +29,7 @@ struct catalogue {
     uint64_t sequence;               /* of the newest change it reflects */
     uint64_t events;                 /* in the store at that moment */
     uint64_t removed_sequence;       /* of the last change that removed events */
+    struct tail tail;                /* events that the store's index doesn't have yet */
 };
 
 int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err);

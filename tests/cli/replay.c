@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
             break;
         }
         const size_t n = fread(data, 1, REPLAY_MAX_BYTES, f);
-        (void)fclose(f); /* only read from */
+        (void)fclose(f);                       /* only read from */
         (void)LLVMFuzzerTestOneInput(data, n); /* always 0; what is wrong aborts */
     }
     free(data);

@@ -8,7 +8,8 @@
  * attempt that failed has left something behind. CRoaring is left out: it is a shared library that
  * has no way to be told, and does not check.
  *
- * U2I_STRIDE (1): fail only every n-th allocation of SQLite, of which there are many. */
+ * Of SQLite's allocations, some ten thousand, only every U2I_STRIDE-th (31) fails, from a random
+ * one on; U2I_STRIDE=1 takes them all. U2I_SEED. */
 #include "fault.h"
 
 #include <jansson.h>
@@ -431,18 +432,24 @@ static void oom_check_intact(struct oom *o, const struct oom_call *call, unsigne
     }
 }
 
+struct oom_mode {
+    enum oom_source source;
+    long stride;
+    bool sticky;
+    struct fault_rng *rng;
+};
+
 /* Attempts are numbered over all calls, so that no two make the same thing. */
-static void oom_try_all(struct oom *o, const struct oom_call *call, enum oom_source source,
-                        long stride, bool sticky) {
+static void oom_try_all(struct oom *o, const struct oom_call *call, const struct oom_mode *mode) {
     static unsigned attempt = 0;
-    long after = 0;
+    long after = mode->stride > 1 ? fault_below(mode->rng, (uint32_t)mode->stride) : 0;
     unsigned long failures = 0;
-    for (bool fired = true; fired; after += stride) {
+    for (bool fired = true; fired; after += mode->stride) {
         u2i_error_t err = {0};
         attempt++;
-        oom_arm(source, after, sticky);
+        oom_arm(mode->source, after, mode->sticky);
         const int rc = call->run(o, attempt, &err);
-        fired = oom_disarm(source);
+        fired = oom_disarm(mode->source);
         if (rc != U2I_OK) {
             oom_check_error(call, after, rc, &err);
             failures++;
@@ -454,8 +461,8 @@ static void oom_try_all(struct oom *o, const struct oom_call *call, enum oom_sou
     }
     o->failures += failures;
     oom_check_intact(o, call, ++attempt, after);
-    (void)printf("  %-24s %5ld allocations, %5lu clean errors\n", call->name, after - stride,
-                 failures);
+    (void)printf("  %-24s about %5ld allocations, %5lu clean errors\n", call->name,
+                 after - mode->stride, failures);
 }
 
 static void oom_begin(struct oom *o) {
@@ -474,17 +481,17 @@ static void oom_begin(struct oom *o) {
     o->users++; /* the profiled one */
 }
 
-static void oom_run(const char *path, enum oom_source source, long stride, bool sticky) {
+static void oom_run(const char *path, const struct oom_mode *mode) {
     struct oom o = {.path = path};
     const bool on_disk = strcmp(path, ":memory:") != 0;
     u2i_error_t err;
     (void)printf("%s, %s fails, %s\n", on_disk ? "a file" : ":memory:",
-                 source == OOM_OURS ? "our allocator" : "SQLite's allocator",
-                 sticky ? "and all after it" : "once");
+                 mode->source == OOM_OURS ? "our allocator" : "SQLite's allocator",
+                 mode->sticky ? "and all after it" : "once");
     oom_begin(&o);
     for (size_t i = 0; i < sizeof oom_calls / sizeof oom_calls[0]; i++) {
         if (on_disk || !oom_calls[i].on_disk) {
-            oom_try_all(&o, &oom_calls[i], source, stride, sticky);
+            oom_try_all(&o, &oom_calls[i], mode);
         }
     }
     if (u2i_close(o.u) != U2I_OK) {
@@ -502,16 +509,27 @@ static void oom_run(const char *path, enum oom_source source, long stride, bool 
                  o.failures);
 }
 
+/* In memory where that is possible: this is not about the disk, and a commit need not wait for it. */
+static void oom_make_dir(char *dir, size_t bytes) {
+    (void)snprintf(dir, bytes, "/dev/shm/u2i-fault-XXXXXX");
+    if (mkdtemp(dir) == NULL) {
+        fault_make_dir(dir, bytes);
+    }
+}
+
 int main(void) {
     char dir[256], path[300];
-    const long stride = (long)fault_env("U2I_STRIDE", 1);
+    struct fault_rng rng = fault_rng_open("oom");
+    const long stride = (long)fault_env("U2I_STRIDE", 31);
     oom_install();
-    fault_make_dir(dir, sizeof dir);
+    oom_make_dir(dir, sizeof dir);
     (void)snprintf(path, sizeof path, "%s/store.db", dir);
     for (int sticky = 0; sticky < 2; sticky++) {
-        oom_run(":memory:", OOM_OURS, 1, sticky);
-        oom_run(path, OOM_OURS, 1, sticky);
-        oom_run(path, OOM_SQLITE, stride, sticky);
+        const struct oom_mode ours = {OOM_OURS, 1, sticky, &rng};
+        const struct oom_mode sqlite = {OOM_SQLITE, stride, sticky, &rng};
+        oom_run(":memory:", &ours);
+        oom_run(path, &ours);
+        oom_run(path, &sqlite);
     }
     fault_remove_dir(dir);
     return 0;

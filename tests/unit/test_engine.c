@@ -48,6 +48,23 @@ static void only_the_newest_window_counts_but_all_is_seen(void **state) {
     u2i_close(u);
 }
 
+static void what_has_no_weight_takes_no_place(void **state) {
+    (void)state;
+    u2i_t *u = engine_shop(":memory:");
+    const int64_t t = shop_now_ms() - 10000;
+    shop_set(u, "window", "2");
+    for (int round = 0; round < 2; round++) { /* read anew, then kept up to date */
+        shop_event(u, "u", "view", "x", t + round * 100);
+        shop_event(u, "u", "view", "y", t + round * 100);
+        for (int i = 1; i < 5; i++) {
+            shop_event(u, "u", "impression", "z", t + round * 100 + i);
+            shop_event(u, "u", "dislike", "w", t + round * 100 + i);
+        }
+        assert_float_equal(shop_score(u, "u", "x"), 0.70710678f, 1e-5);
+    }
+    u2i_close(u);
+}
+
 static void a_dislike_holds_until_something_newer_is_said(void **state) {
     (void)state;
     u2i_t *u = engine_shop(":memory:");
@@ -357,6 +374,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_event_takes_its_place_in_time),
         cmocka_unit_test(only_the_newest_window_counts_but_all_is_seen),
+        cmocka_unit_test(what_has_no_weight_takes_no_place),
         cmocka_unit_test(a_dislike_holds_until_something_newer_is_said),
         cmocka_unit_test(an_event_with_a_known_id_changes_nothing),
         cmocka_unit_test(the_reason_is_the_item_that_pulled_most),

@@ -90,21 +90,58 @@ static int change_check_user(struct txn *t, struct write *w, u2i_error_t *err) {
     return U2I_OK;
 }
 
-/* What the listener is told to forget. */
+static int change_compare_seq(const void *a, const void *b) {
+    const uint64_t x = ((const struct store_event_row *)a)->seq;
+    const uint64_t y = ((const struct store_event_row *)b)->seq;
+    return x < y ? -1 : x > y;
+}
+
+/* All events of the user, which are in the index, in memory, or in this transaction, and while events
+ * are being moved into the index in two of them. */
 static int change_collect_events(struct txn *t, struct write *w, u2i_error_t *err) {
+    const struct tail *tail = &t->store->catalogue->tail;
     buf_reset(&w->removed);
-    struct bind b = bind_start(t->conn, SQL_EVENTS_OF_USER, err);
+    for (uint32_t i = tail_newest(tail, w->user); i != TAIL_END; i = tail->before[i]) {
+        buf_put(&w->removed, &tail->rows[i], sizeof *tail->rows);
+    }
+    for (size_t i = 0; i < t->rows_n; i++) {
+        if (t->rows[i].user == w->user) {
+            buf_put(&w->removed, &t->rows[i], sizeof *t->rows);
+        }
+    }
+    struct bind b = bind_start(t->conn, SQL_HISTORY_GET, err);
     bind_int(&b, w->user);
     bind_int(&b, INT64_MAX);
-    for (;;) {
-        bool row;
-        U2I_TRY(bind_step(&b, &row, err));
-        if (!row) {
-            return w->removed.failed ? error_oom(err) : U2I_OK;
+    for (bool more = true; more;) {
+        U2I_TRY(bind_step(&b, &more, err));
+        if (more) {
+            const struct store_event_row event = change_event_of(b.statement);
+            buf_put(&w->removed, &event, sizeof event);
         }
-        const struct store_event_row event = change_event_of(b.statement);
-        buf_put(&w->removed, &event, sizeof event);
     }
+    return w->removed.failed ? error_oom(err) : U2I_OK;
+}
+
+static int change_delete_events(struct txn *t, struct write *w, u2i_error_t *err) {
+    struct store_event_row *rows = (void *)w->removed.data;
+    const size_t n = w->removed.len / sizeof *rows;
+    size_t kept = 0;
+    if (n > 0) {
+        qsort(rows, n, sizeof *rows, change_compare_seq);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (kept > 0 && rows[kept - 1].seq == rows[i].seq) {
+            continue;
+        }
+        rows[kept++] = rows[i];
+        struct bind b = bind_start(t->conn, SQL_EVENT_DELETE, err);
+        bind_int(&b, (int64_t)rows[i].seq);
+        U2I_TRY(bind_run(&b, err));
+    }
+    w->count = kept;
+    t->events -= kept;
+    t->removed |= kept > 0;
+    return U2I_OK;
 }
 
 static int change_run_on_user(struct txn *t, enum conn_sql which, uint32_t user, u2i_error_t *err) {
@@ -115,10 +152,9 @@ static int change_run_on_user(struct txn *t, enum conn_sql which, uint32_t user,
 
 static int change_write_user_delete(struct txn *t, struct write *w, u2i_error_t *err) {
     U2I_TRY(change_collect_events(t, w, err));
-    U2I_TRY(change_run_on_user(t, SQL_EVENTS_DELETE, w->user, err));
+    U2I_TRY(change_delete_events(t, w, err));
+    U2I_TRY(change_run_on_user(t, SQL_HISTORY_DELETE, w->user, err));
     U2I_TRY(change_run_on_user(t, SQL_USER_DELETE, w->user, err));
-    t->events -= w->removed.len / sizeof(struct store_event_row);
-    t->removed |= w->removed.len > 0;
     /* A row number is never given again, not even the highest after a restart. */
     U2I_TRY(conn_set_meta_int(t->conn, "users_end", t->end[CATALOGUE_USERS], err));
     txn_drop_user(t, w->user);
@@ -126,10 +162,9 @@ static int change_write_user_delete(struct txn *t, struct write *w, u2i_error_t 
 }
 
 static int change_apply_user_delete(struct lite *l, struct write *w, u2i_error_t *err) {
-    (void)err; /* the name is gone already */
-    lite_tell_user_deleted(l, w->user,
-                           (const struct store_event_row *)(const void *)w->removed.data,
-                           w->removed.len / sizeof(struct store_event_row));
+    (void)err; /* the name is gone already, and removing needs no memory */
+    tail_drop_user(&l->catalogue->tail, w->user);
+    lite_tell_user_deleted(l, w->user, (const void *)w->removed.data, w->count);
     return U2I_OK;
 }
 

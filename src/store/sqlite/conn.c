@@ -76,9 +76,12 @@ static const char *const conn_sql_text[SQL_N] = {
     [SQL_EVENT_BY_ID] = "SELECT 1 FROM events WHERE id = ?1",
     [SQL_EVENTS_SCAN] = "SELECT seq, user, item, action, time_ms, value, id FROM events"
                         " WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
-    [SQL_EVENTS_OF_USER] = "SELECT seq, user, item, action, time_ms, value FROM events"
-                           " WHERE user = ?1 AND seq <= ?2 ORDER BY time_ms DESC",
-    [SQL_EVENTS_DELETE] = "DELETE FROM events WHERE user = ?1",
+    [SQL_EVENT_DELETE] = "DELETE FROM events WHERE seq = ?1",
+    [SQL_HISTORY_GET] = "SELECT seq, user, item, action, time_ms, value FROM history"
+                        " WHERE user = ?1 AND seq <= ?2 ORDER BY time_ms DESC",
+    [SQL_HISTORY_PUT] = "INSERT OR IGNORE INTO history (user, time_ms, seq, item, action, value)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [SQL_HISTORY_DELETE] = "DELETE FROM history WHERE user = ?1",
     [SQL_EVENTS_UNKNOWN] = "SELECT count(DISTINCT item) FROM events"
                            " WHERE item IN (SELECT row FROM items WHERE live = 0)",
     [SQL_CHANGE_INSERT] = "INSERT INTO changes (seq, kind, row, n) VALUES (?1, ?2, ?3, ?4)",

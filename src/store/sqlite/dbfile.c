@@ -160,8 +160,8 @@ static int dbfile_page_bytes(uint32_t dim) {
 }
 
 static int dbfile_put_meta(struct conn *c, const struct store_options *opt, u2i_error_t *err) {
-    static const char *const zero[] = {"sequence", "events", "users_end", "changes_pruned",
-                                       "removed_sequence"};
+    static const char *const zero[] = {"sequence",       "events",           "users_end",
+                                       "changes_pruned", "removed_sequence", "indexed"};
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++) {
         U2I_TRY(conn_set_meta_int(c, zero[i], 0, err));
     }

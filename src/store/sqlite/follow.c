@@ -15,7 +15,7 @@
 /* */
 #include "base/alloc.h"
 
-enum { FOLLOW_EVENTS_MAX = 1000000 }; /* more than that is not told one by one */
+enum { FOLLOW_MAX = 1000000 }; /* changes; more than that are not taken in one by one */
 
 /* One row as the file has it now. */
 struct follow_row {
@@ -30,7 +30,7 @@ struct follow_row {
 struct follow {
     struct lite *store;
     struct conn *conn;
-    uint64_t sequence, events, removed_sequence;
+    uint64_t sequence, events, removed_sequence, indexed;
     struct buf runs;       /* struct follow_run */
     struct buf items;      /* struct follow_row */
     struct buf users;      /* struct follow_row */
@@ -163,10 +163,6 @@ static int follow_read_changes(struct follow *f, uint64_t after, u2i_error_t *er
 }
 
 static int follow_read_events(struct follow *f, uint64_t after, u2i_error_t *err) {
-    if (f->sequence - after > FOLLOW_EVENTS_MAX) {
-        f->reset = true;
-        return U2I_OK;
-    }
     struct bind b = bind_start(f->conn, SQL_EVENTS_SCAN, err);
     bind_int(&b, (int64_t)after);
     bind_int(&b, (int64_t)f->sequence);
@@ -184,6 +180,7 @@ static int follow_read_events(struct follow *f, uint64_t after, u2i_error_t *err
 static int follow_read(struct follow *f, uint64_t after, u2i_error_t *err) {
     U2I_TRY(conn_meta_int(f->conn, "events", &f->events, err));
     U2I_TRY(conn_meta_int(f->conn, "removed_sequence", &f->removed_sequence, err));
+    U2I_TRY(conn_meta_int(f->conn, "indexed", &f->indexed, err));
     U2I_TRY(follow_read_changes(f, after, err));
     U2I_TRY(follow_read_events(f, after, err));
     const bool failed = f->runs.failed || f->items.failed || f->users.failed || f->actions.failed ||
@@ -230,6 +227,23 @@ static int follow_apply_items(struct follow *f, u2i_error_t *err) {
     return U2I_OK;
 }
 
+static size_t follow_events_n(const struct follow *f) {
+    return f->new_events.len / sizeof(struct store_event_row);
+}
+
+static int follow_apply_events(struct follow *f) {
+    struct tail *tail = &f->store->catalogue->tail;
+    const struct follow_row *users = (const void *)f->users.data;
+    for (size_t i = 0; i < f->users.len / sizeof *users; i++) {
+        if (!users[i].present) {
+            tail_drop_user(tail, users[i].row);
+        }
+    }
+    U2I_TRY(tail_add(tail, (const void *)f->new_events.data, follow_events_n(f)));
+    tail_trim(tail, f->indexed);
+    return U2I_OK;
+}
+
 static void follow_tell(const struct follow *f) {
     const struct lite *l = f->store;
     const struct follow_row *users = (const void *)f->users.data;
@@ -245,8 +259,7 @@ static void follow_tell(const struct follow *f) {
         lite_tell_item(l, items[i].row);
     }
     if (!f->reset) {
-        lite_tell_events(l, (const void *)f->new_events.data,
-                         f->new_events.len / sizeof(struct store_event_row));
+        lite_tell_events(l, (const void *)f->new_events.data, follow_events_n(f));
     }
 }
 
@@ -254,7 +267,8 @@ static int follow_apply(struct follow *f, u2i_error_t *err) {
     struct catalogue *c = f->store->catalogue;
     if (follow_apply_names(f, CATALOGUE_ACTIONS, &f->actions) != U2I_OK ||
         follow_apply_names(f, CATALOGUE_USERS, &f->users) != U2I_OK ||
-        follow_apply_names(f, CATALOGUE_ITEMS, &f->items) != U2I_OK) {
+        follow_apply_names(f, CATALOGUE_ITEMS, &f->items) != U2I_OK ||
+        follow_apply_events(f) != U2I_OK) {
         return error_oom(err);
     }
     U2I_TRY(follow_apply_items(f, err));
@@ -312,7 +326,7 @@ static int follow_look(struct follow *f, bool *anew, u2i_error_t *err) {
         return U2I_OK;
     }
     U2I_TRY(conn_meta_int(f->conn, "changes_pruned", &pruned, err));
-    *anew = applied < pruned || atomic_load(&f->store->stale);
+    *anew = applied < pruned || f->sequence - applied > FOLLOW_MAX || atomic_load(&f->store->stale);
     return *anew ? U2I_OK : follow_read(f, applied, err);
 }
 

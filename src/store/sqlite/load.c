@@ -10,6 +10,7 @@
  *
  * Damage in a row doesn't keep the rest from being used: it is logged (and named by a verify), and
  * the row goes without what is damaged. */
+#include "change.h"
 #include "sqlite_internal.h"
 
 #include <assert.h>
@@ -116,6 +117,29 @@ static int load_names(struct load *d, enum conn_sql which, enum catalogue_names 
     return rc;
 }
 
+/* Events that are not in the index by user. */
+static int load_tail(struct load *d) {
+    uint64_t indexed;
+    U2I_TRY(conn_meta_int(d->conn, "indexed", &indexed, &d->err));
+    struct bind b = bind_start(d->conn, SQL_EVENTS_SCAN, &d->err);
+    bind_int(&b, (int64_t)indexed);
+    bind_int(&b, INT64_MAX);
+    int rc = b.statement == NULL ? b.rc : U2I_OK;
+    for (bool more = true; rc == U2I_OK;) {
+        rc = bind_step(&b, &more, &d->err);
+        if (!more) {
+            break;
+        }
+        const struct store_event_row row = change_event_of(b.statement);
+        if (row.user < d->catalogue->end[CATALOGUE_USERS] &&
+            tail_add(&d->catalogue->tail, &row, 1) != U2I_OK) {
+            rc = error_oom(&d->err);
+        }
+    }
+    bind_end(&b);
+    return rc;
+}
+
 static int load_all_names(struct load *d) {
     struct catalogue *c = d->catalogue;
     U2I_TRY(load_names(d, SQL_ACTIONS_SCAN, CATALOGUE_ACTIONS));
@@ -128,7 +152,8 @@ static int load_all_names(struct load *d) {
     }
     U2I_TRY(conn_meta_int(d->conn, "sequence", &c->sequence, &d->err));
     U2I_TRY(conn_meta_int(d->conn, "removed_sequence", &c->removed_sequence, &d->err));
-    return conn_meta_int(d->conn, "events", &c->events, &d->err);
+    U2I_TRY(conn_meta_int(d->conn, "events", &c->events, &d->err));
+    return load_tail(d);
 }
 
 /* ---- Vectors -------------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
  *
  * A read section sees memory as of one sequence, while the file may be further. Events after that
  * sequence are left out, so that whoever adds what the listener tells to what is read here counts
- * nothing twice. Texts are read as they are now; a row that is gone by then is U2I_ENOTFOUND. */
+ * nothing twice; an event that is being moved into the index is found in both places and taken once.
+ * Texts are read as they are now; a row that is gone by then is U2I_ENOTFOUND. */
 #include "change.h"
 #include "sqlite_internal.h"
 
@@ -158,55 +159,97 @@ int reader_get_user(struct store *s, uint32_t row, struct arena *a, struct store
 
 /* ---- A user's events ------------------------------------------------------------------------ */
 
-static int reader_start_user(struct lite *l, struct conn *c, uint32_t user, struct bind *b,
-                             u2i_error_t *err) {
-    *b = bind_start(c, SQL_EVENTS_OF_USER, err);
-    bind_int(b, user);
-    bind_int(b, (int64_t)l->catalogue->sequence);
-    return b->statement == NULL ? b->rc : U2I_OK;
+struct reader_events {
+    struct store_event_row *rows;
+    size_t n, cap;
+};
+
+static int reader_add(struct reader_events *e, struct store_event_row row, u2i_error_t *err) {
+    if (array_reserve(&e->rows, &e->cap, e->n + 1, sizeof row) != U2I_OK) {
+        return error_oom(err);
+    }
+    e->rows[e->n++] = row;
+    return U2I_OK;
 }
 
-static int reader_collect(struct bind *b, size_t window, struct store_event_row **rows, size_t *n,
-                          u2i_error_t *err) {
-    size_t cap = 0;
+/* Rows come newest first; the newest `window` and those of the last one's time are taken. */
+static bool reader_enough(const struct reader_events *e, size_t window, int64_t time_ms) {
+    return e->n >= window && (e->n == 0 || time_ms != e->rows[e->n - 1].time_ms);
+}
+
+static int reader_from_index(struct lite *l, struct conn *c, uint32_t user, size_t window,
+                             struct reader_events *out, u2i_error_t *err) {
+    struct bind b = bind_start(c, SQL_HISTORY_GET, err);
+    bind_int(&b, user);
+    bind_int(&b, (int64_t)l->catalogue->sequence);
     for (;;) {
         bool more;
-        U2I_TRY(bind_step(b, &more, err));
+        U2I_TRY(bind_step(&b, &more, err));
         if (!more) {
             return U2I_OK;
         }
-        const struct store_event_row row = change_event_of(b->statement);
-        if (*n >= window && (*n == 0 || row.time_ms != (*rows)[*n - 1].time_ms)) {
-            bind_end(b);
-            return U2I_OK;
+        const struct store_event_row row = change_event_of(b.statement);
+        const bool enough = reader_enough(out, window, row.time_ms);
+        const int rc = enough ? U2I_OK : reader_add(out, row, err);
+        if (enough || rc != U2I_OK) {
+            bind_end(&b);
+            return rc;
         }
-        if (array_reserve(rows, &cap, *n + 1, sizeof row) != U2I_OK) {
-            bind_end(b);
-            return error_oom(err);
-        }
-        (*rows)[(*n)++] = row;
     }
+}
+
+/* Newest first; within a time by number, so that equal ones are neighbours. */
+static int reader_compare_events(const void *a, const void *b) {
+    const struct store_event_row *x = a;
+    const struct store_event_row *y = b;
+    if (x->time_ms != y->time_ms) {
+        return x->time_ms > y->time_ms ? -1 : 1;
+    }
+    return x->seq > y->seq ? -1 : x->seq < y->seq;
+}
+
+/* Adds what is not in the index yet, and cuts to the window again. */
+static int reader_from_tail(const struct lite *l, uint32_t user, size_t window,
+                            struct reader_events *e, u2i_error_t *err) {
+    const struct tail *tail = &l->catalogue->tail;
+    uint32_t i = tail_newest(tail, user);
+    if (i == TAIL_END) {
+        return U2I_OK;
+    }
+    for (; i != TAIL_END; i = tail->before[i]) {
+        U2I_TRY(reader_add(e, tail->rows[i], err));
+    }
+    qsort(e->rows, e->n, sizeof *e->rows, reader_compare_events);
+    struct reader_events out = {.rows = e->rows};
+    for (size_t r = 0; r < e->n && !reader_enough(&out, window, e->rows[r].time_ms); r++) {
+        if (out.n == 0 || out.rows[out.n - 1].seq != e->rows[r].seq) {
+            out.rows[out.n++] = e->rows[r];
+        }
+    }
+    e->n = out.n;
+    return U2I_OK;
 }
 
 int reader_user_events(struct store *s, uint32_t user, size_t window, struct store_event_row **out,
                        size_t *n, u2i_error_t *err) {
     struct lite *l = lite_of(s);
+    struct reader_events events = {0};
+    struct conn *c;
     *out = NULL;
     *n = 0;
-    struct conn *c;
     U2I_TRY(reader_take(l, &c, err));
-    struct bind b;
-    int rc = reader_start_user(l, c, user, &b, err);
-    if (rc == U2I_OK) {
-        rc = reader_collect(&b, window, out, n, err);
-    }
+    int rc = reader_from_index(l, c, user, window, &events, err);
     reader_give(l, c);
-    if (rc != U2I_OK) {
-        mem_free(*out);
-        *out = NULL;
-        *n = 0;
+    if (rc == U2I_OK) {
+        rc = reader_from_tail(l, user, window, &events, err);
     }
-    return rc;
+    if (rc != U2I_OK) {
+        mem_free(events.rows);
+        return rc;
+    }
+    *out = events.rows;
+    *n = events.n;
+    return U2I_OK;
 }
 
 /* ---- Blobs ---------------------------------------------------------------------------------- */

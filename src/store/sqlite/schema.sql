@@ -3,7 +3,7 @@
 -- is only ever added by a migration step in dbfile.c.
 
 -- Facts about the file: model, dim, sequence, events, users_end, changes_pruned,
--- removed_sequence.
+-- removed_sequence, indexed.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY NOT NULL,
     value ANY NOT NULL
@@ -60,10 +60,19 @@ CREATE TABLE events (
     value   REAL NOT NULL,
     id      TEXT
 ) STRICT;
--- Covers all that a history needs: a user's newest events are one short range of pages, and an
--- integrity check compares every event with its copy here.
-CREATE INDEX events_by_user ON events (user, time_ms, item, action, value);
 CREATE UNIQUE INDEX events_by_id ON events (id) WHERE id IS NOT NULL;
+
+-- Events again, in the order in which a user's are asked for; derived. Rows come here some time
+-- after the event: all up to seq `indexed` (in meta) are here, later ones may be.
+CREATE TABLE history (
+    user    INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    item    INTEGER NOT NULL,
+    action  INTEGER NOT NULL,
+    value   REAL NOT NULL,
+    PRIMARY KEY (user, time_ms, seq)
+) STRICT, WITHOUT ROWID;
 
 -- What changed besides new events, for other processes: rows row .. row + n - 1 of a kind.
 CREATE TABLE changes (

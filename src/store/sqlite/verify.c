@@ -176,6 +176,14 @@ static const struct {
                " WHERE typeof(value) <> 'real' OR NOT (value > 0 AND value < 9e999)"},
     {"events", "SELECT seq, 'the number is past the sequence' FROM events"
                " WHERE seq > (SELECT value FROM meta WHERE key = 'sequence')"},
+    {"history",
+     "SELECT h.seq, 'no event says so' FROM history h LEFT JOIN events e ON e.seq = h.seq"
+     " WHERE e.user IS NOT h.user OR e.time_ms IS NOT h.time_ms OR e.item IS NOT h.item"
+     " OR e.action IS NOT h.action OR e.value IS NOT h.value"},
+    {"history", "SELECT e.seq, 'the event is missing' FROM events e LEFT JOIN history h"
+                " ON h.user = e.user AND h.time_ms = e.time_ms AND h.seq = e.seq"
+                " WHERE h.seq IS NULL AND"
+                " e.seq <= (SELECT value FROM meta WHERE key = 'indexed')"},
     {"changes", "SELECT seq, 'the number is past the sequence' FROM changes"
                 " WHERE seq > (SELECT value FROM meta WHERE key = 'sequence')"},
     {"changes", "SELECT seq, 'kind ' || kind || ', rows ' || n FROM changes"
