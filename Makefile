@@ -15,7 +15,7 @@ help: ## this list
 demo: ## see it work: build, load 100,000 real ratings, recommend to three real users
 	@scripts/deps.sh build
 	@$(MAKE) --no-print-directory release
-	@examples/demo.sh build/release/u2i
+	@examples/demo.sh build/release
 
 test: ## everything that has to hold: tests under ASan, UBSan and TSan, and all checks
 	@JOBS=$(JOBS) scripts/test.sh

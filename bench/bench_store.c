@@ -97,7 +97,7 @@ struct results {
     double syncs[64]; /* the disk, sampled before each run that depends on it */
     unsigned syncs_n;
     double single_per_s, batched_per_s, import_per_s, open_s, recommend_s;
-    double bandwidth, profile_us, rss_per_item, stats_per_item;
+    double read_s, profile_us, rss_per_item, stats_per_item;
 };
 
 struct bench {
@@ -262,34 +262,22 @@ static void bench_sample_disk(struct bench *b) {
     }
 }
 
-/* Bytes a second that one thread reads from memory as large as the vectors that are searched, in
- * pages of the kind the index uses. Four sums of 64 bytes keep enough loads under way. */
-static double bench_bandwidth(size_t bytes) {
-    const size_t n = bytes / sizeof(uint64_t) / 32 * 32;
-    uint64_t *const p = pages_alloc(n * sizeof(*p));
-    if (p == NULL) {
-        bench_die("measuring bandwidth", "out of memory");
-    }
-    for (size_t i = 0; i < n; i++) {
-        p[i] = i;
-    }
-    double runs[15];
-    volatile uint64_t sink = 0;
-    for (size_t r = 0; r < 15; r++) {
-        uint64_t sums[32] = {0};
-        const double start = bench_seconds();
-        for (size_t i = 0; i < n; i += 32) {
-            for (size_t j = 0; j < 32; j++) {
-                sums[j] += p[i + j];
-            }
-        }
-        runs[r] = bench_seconds() - start;
+/* Seconds that one thread takes to read n words, n a multiple of 32. Four sums of 64 bytes keep enough
+ * loads under way. */
+static double bench_read(const uint64_t *p, size_t n) {
+    static volatile uint64_t sink; /* keeps the sums from being left out */
+    uint64_t sums[32] = {0};
+    const double start = bench_seconds();
+    for (size_t i = 0; i < n; i += 32) {
         for (size_t j = 0; j < 32; j++) {
-            sink += sums[j];
+            sums[j] += p[i + j];
         }
     }
-    pages_free(p, n * sizeof(*p));
-    return (double)(n * sizeof(*p)) / bench_median(runs, 15);
+    const double spent = bench_seconds() - start;
+    for (size_t j = 0; j < 32; j++) {
+        sink += sums[j];
+    }
+    return spent;
 }
 
 /* A field of /proc/self/status in bytes, e.g. "RssAnon". */
@@ -490,21 +478,31 @@ static double bench_recommend(u2i_t *u) {
     return spent;
 }
 
+/* Questions and plain reading take turns, so that both meet the same machine. The memory that is read
+ * is as large as the vectors that are searched, in pages of the kind the index uses. */
 static void part_recommend(struct bench *b) {
     char path[PATH_BYTES];
+    double asked[256], read[256];
+    const size_t words = b->size->flat_items * DIM * sizeof(float) / sizeof(uint64_t);
+    uint64_t *const p = pages_alloc(words * sizeof(*p));
+    if (p == NULL) {
+        bench_die("measuring bandwidth", "out of memory");
+    }
+    for (size_t i = 0; i < words; i++) {
+        p[i] = i;
+    }
     bench_path(b, "recommend.db", path);
     u2i_t *u = bench_open(path, U2I_OPEN_NEW);
     (void)bench_put(u, b->size->flat_items, b->size->batch); /* not what is timed here */
     bench_history(u, "someone", 50, (uint32_t)b->size->flat_items);
-    double runs[1024];
-    for (unsigned i = 0; i < 3; i++) {
-        (void)bench_recommend(u); /* warm */
-    }
+    (void)bench_recommend(u); /* warm */
     for (unsigned i = 0; i < b->size->queries; i++) {
-        runs[i] = bench_recommend(u);
+        asked[i] = bench_recommend(u);
+        read[i] = bench_read(p, words);
     }
-    b->found->recommend_s = bench_median(runs, b->size->queries);
-    b->found->bandwidth = bench_bandwidth(b->size->flat_items * DIM * sizeof(float));
+    b->found->recommend_s = bench_median(asked, b->size->queries);
+    b->found->read_s = bench_median(read, b->size->queries);
+    pages_free(p, words * sizeof(*p));
     bench_close(u);
     bench_unlink(path);
 }
@@ -595,8 +593,8 @@ static void bench_report(const struct bench *b) {
     printf("open                   %10.3f s for %zu x %d\n", x->open_s, b->size->open_items, DIM);
     printf("recommend, exact       %10.3f ms over %zu x %d, one thread\n", x->recommend_s * 1e3,
            b->size->flat_items, DIM);
-    printf("reading these bytes    %10.3f ms at %.1f GB/s, one thread\n",
-           bytes / x->bandwidth * 1e3, x->bandwidth / 1e9);
+    printf("reading these bytes    %10.3f ms at %.1f GB/s, one thread\n", x->read_s * 1e3,
+           bytes / x->read_s / 1e9);
     printf("profile                %10.2f us from 200 events x %d\n", x->profile_us, DIM);
     printf("memory                 %10.0f bytes an item resident, %.0f by stats; the vector is "
            "%zu\n\n",
@@ -607,7 +605,7 @@ static void bench_report(const struct bench *b) {
     printf("metric events_durable_per_s_64x10 %.0f\n", x->batched_per_s);
     printf("metric import_items_per_s %.0f\n", x->import_per_s);
     printf("metric open_%s_s %.3f\n", b->size->open_name, x->open_s);
-    printf("metric flat_over_bandwidth %.3f\n", x->recommend_s / (bytes / x->bandwidth));
+    printf("metric flat_over_bandwidth %.3f\n", x->recommend_s / x->read_s);
     printf("metric profile_us_200x384 %.2f\n", x->profile_us);
     printf("metric bytes_per_item_over_vector %.1f\n", per_item - DIM * sizeof(float));
 }

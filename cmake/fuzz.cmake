@@ -1,14 +1,15 @@
 # fuzz/fuzz_X.c: libFuzzer targets, with ASan and UBSan (set U2I_SANITIZE as scripts/fuzz.sh does).
-# Those of the command line's readers are defined in cli.cmake; the others link the modules.
+# They link the modules, and the parts of the command line that readers of files belong to.
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/fuzz/fuzz_*.c)
 set(fuzz_targets "")
 foreach(source IN LISTS fuzz_sources)
     get_filename_component(name ${source} NAME_WE)
-    if(NOT TARGET ${name})
-        add_executable(${name} ${source})
-        target_link_libraries(${name} PRIVATE ${U2I_OBJECTS})
-        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE ${U2I_OBJECTS})
+    if(TARGET u2i_cli)
+        target_link_libraries(${name} PRIVATE u2i_cli)
     endif()
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     list(APPEND fuzz_targets ${name})
 endforeach()
 add_custom_target(fuzz_targets DEPENDS ${fuzz_targets})

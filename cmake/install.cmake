@@ -17,6 +17,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/u2iConfigVersio
     COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/generated/u2iConfig.cmake
     ${PROJECT_BINARY_DIR}/generated/u2iConfigVersion.cmake DESTINATION ${package_dir})
+# Relative to the file itself, so that an installation can be moved, or made elsewhere by --prefix.
+file(RELATIVE_PATH U2I_PREFIX_FROM_PC /usr/${CMAKE_INSTALL_LIBDIR}/pkgconfig /usr)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/u2i.pc.in ${PROJECT_BINARY_DIR}/generated/u2i.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/generated/u2i.pc
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -12,7 +12,7 @@
 #define ROWS   10
 #define EVENTS 100 /* as many of the newest events are looked at */
 
-enum { WIDTH_LIKED = 32, WIDTH_TITLE = 32, WIDTH_CATEGORY = 22, WIDTH_REASON = 30 };
+enum { WIDTH_LIKED = 32, WIDTH_TITLE = 32, WIDTH_CATEGORY = 20, WIDTH_REASON = 28 };
 
 /* The newest items a user liked, bought or chose, newest first. */
 struct likes {
@@ -32,8 +32,8 @@ static int add_like(void *ctx, const u2i_event_t *event) {
     return likes->n == ROWS;
 }
 
-/* Prints `text` in exactly `columns` columns of a terminal, cut or padded, and a gap. */
-static void print_cell(const char *text, int columns) {
+/* Prints `text` in `columns` columns of a terminal, cut, or padded unless `gap` is 0. */
+static void print_cell(const char *text, int columns, int gap) {
     wchar_t wide[U2I_TITLE_MAX_BYTES + 1];
     size_t n = mbstowcs(wide, text != NULL ? text : "", U2I_TITLE_MAX_BYTES), end = 0;
     int used = 0;
@@ -45,16 +45,16 @@ static void print_cell(const char *text, int columns) {
         used += width;
     }
     wide[end] = L'\0';
-    printf("%ls%*s", wide, columns - used + 2, "");
+    printf("%ls%*s", wide, gap > 0 ? columns - used + gap : 0, "");
 }
 
 static void print_row(const char *liked, const char *title, const char *category,
                       const char *reason) {
     printf("  ");
-    print_cell(liked, WIDTH_LIKED);
-    print_cell(title, WIDTH_TITLE);
-    print_cell(category, WIDTH_CATEGORY);
-    print_cell(reason, WIDTH_REASON);
+    print_cell(liked, WIDTH_LIKED, 2);
+    print_cell(title, WIDTH_TITLE, 2);
+    print_cell(category, WIDTH_CATEGORY, 2);
+    print_cell(reason, WIDTH_REASON, 0);
     printf("\n");
 }
 

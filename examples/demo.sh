@@ -29,7 +29,7 @@ Nothing was trained and nothing downloaded: a profile is made of a user's newest
 
 What to try next:
   $u2i recommend $store 556 --filter 'category like "%Fantasy%"'
-  $u2i similar $store item 4306              # films like Shrek
+  $u2i similar $store --item 4306            # films like Shrek
   $u2i search $store "space robots"
   $u2i record $store me 4306 like            # be somebody yourself: you like Shrek,
   $u2i recommend $store me                   # and it counts at once

@@ -33,7 +33,7 @@ step() {
     fi
     failed=$((failed + 1))
     note FAIL "$name" "see $log"
-    tail -n 60 "$log"
+    grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|Generating)' "$log" | tail -n 60
     return 1
 }
 

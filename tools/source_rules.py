@@ -107,12 +107,20 @@ def rule_todo():
                     yield f"{name_of(path)}:{number}: {line.strip()[:80]}"
 
 
+def head_comment(path):
+    """The comment that the file starts with, or ""."""
+    match = re.match(r"/\*.*?\*/|(?://[^\n]*\n)+", path.read_text(), re.S)
+    return match[0] if match else ""
+
+
 def rule_design_comment():
-    """every file starts with a comment that says what it is"""
+    """every file starts with a comment that says what it is, or names the header that does"""
     for path in sources():
-        head = path.read_text()[:400]
-        match = re.match(r"/\*(.*?)\*/|(?://[^\n]*\n)+", head, re.S)
-        if not (match and len(match[0].split()) >= 8) and not re.match(r"/\*(?!.*\*/)", head, re.S):
+        comment = head_comment(path)
+        other = re.search(r"\b[Ss]ee ([\w./]+\.h)\b", comment)
+        if other and (path.parent / other[1]).is_file():
+            comment = head_comment(path.parent / other[1])
+        if len(comment.split()) < 5:
             yield f"{name_of(path)}:1: no design comment at the head"
 
 

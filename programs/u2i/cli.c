@@ -65,10 +65,13 @@ int cli_exit_of(int rc) {
 }
 
 int cli_fail(const u2i_error_t *err, const char *doing) {
-    if (err->code == U2I_EBUSY) {
-        cli_error("%s: %s; another process is writing, try again", doing, err->msg);
+    const char *const msg = err->msg[0] != '\0' ? err->msg : u2i_rc_name(err->code);
+    const char *const advice =
+        err->code == U2I_EBUSY ? "; another process is writing, try again" : "";
+    if (strncmp(msg, doing, strlen(doing)) == 0) {
+        cli_error("%s%s", msg, advice); /* the message names the file itself */
     } else {
-        cli_error("%s: %s", doing, err->msg[0] != '\0' ? err->msg : u2i_rc_name(err->code));
+        cli_error("%s: %s%s", doing, msg, advice);
     }
     return cli_exit_of(err->code);
 }

@@ -222,6 +222,16 @@ static int args_parse_short(struct args *args, struct args_cursor *c) {
     return args_add_option(args, spec, c->argv[++c->at]);
 }
 
+/* A word that is none of the argument's choices; the words before it may only be in another order. */
+static int args_refuse_word(const struct args *args, const struct arg_spec *spec, size_t i) {
+    if (i > 0 && choices_have(spec->choices, args->words[i - 1])) {
+        cli_error("the store comes first: u2i %s %s %s ...", args->command->name, args->words[i],
+                  args->words[i - 1]);
+        return CLI_USAGE;
+    }
+    return choices_refuse(spec->name, spec->choices, args->words[i]);
+}
+
 /* Every argument of the table is there, and nothing beyond it. */
 static int args_check_words(const struct args *args) {
     size_t i = 0;
@@ -236,7 +246,7 @@ static int args_check_words(const struct args *args) {
             return CLI_USAGE;
         }
         if (spec->choices != NULL && !choices_have(spec->choices, args->words[i])) {
-            return choices_refuse(spec->name, spec->choices, args->words[i]);
+            return args_refuse_word(args, spec, i);
         }
         i = spec->count == ARG_SOME ? args->words_n : i + 1;
     }

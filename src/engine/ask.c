@@ -34,7 +34,19 @@ struct ask {
     struct pick *picks; /* best first */
     struct hit *hits;   /* scratch of one search */
     uint32_t n, k;
+    bool moved; /* the store has gone on: ask again */
 };
+
+/* How often a question is asked anew because an item of its answer, or its user, was deleted between
+ * the search and the reading of texts. Each time the store is seen as it is by then. */
+#define ASK_ATTEMPTS 20
+
+/* Texts are read from the store as it is now, the search saw it as it was when the section began: what
+ * is not found any more was deleted in between. */
+static int ask_found(struct ask *a, int rc) {
+    a->moved = a->moved || rc == U2I_ENOTFOUND;
+    return rc;
+}
 
 /* ---- Before the read section -------------------------------------------------------------------- */
 
@@ -54,7 +66,6 @@ static int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *
 static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     a->k = q->limit;
-    a->user = STORE_NONE;
     a->exclude = roaring_bitmap_create();
     a->picks = arena_array(&a->arena, a->k, sizeof(*a->picks));
     a->hits = arena_array(&a->arena, a->k, sizeof(*a->hits));
@@ -72,7 +83,7 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
     if (what == ENGINE_SEARCH && q->text != NULL) {
         return ask_embed(a, q->text, &a->text, err);
     }
-    if (what == ENGINE_RECOMMEND && q->interests != NULL && a->e->embedder != NULL) {
+    if (what == ENGINE_RECOMMEND && q->interests != NULL && a->e->embeds) {
         return ask_embed(a, q->interests, &a->text, err);
     }
     return U2I_OK;
@@ -90,7 +101,7 @@ static int ask_find_user(struct ask *a, u2i_error_t *err) {
         return U2I_OK;
     }
     const struct history_source from = engine_history_source(e);
-    return history_get(e->histories, &from, a->user, &a->history, err);
+    return ask_found(a, history_get(e->histories, &from, a->user, &a->history, err));
 }
 
 static void ask_exclude(struct ask *a) {
@@ -221,11 +232,11 @@ static int ask_cold(struct ask *a, u2i_error_t *err) {
     if (a->text != NULL) {
         U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, ask_noise(a), err));
     }
-    if (a->n > 0 || a->user == STORE_NONE || e->embedder == NULL) {
+    if (a->n > 0 || a->user == STORE_NONE || !e->embeds) {
         return U2I_OK;
     }
     struct store_user user;
-    U2I_TRY(e->ops->get_user(e->store, a->user, &a->arena, &user, err));
+    U2I_TRY(ask_found(a, e->ops->get_user(e->store, a->user, &a->arena, &user, err)));
     if (user.interests != NULL) {
         float *vector;
         U2I_TRY(ask_embed(a, user.interests, &vector, err));
@@ -320,7 +331,7 @@ static int ask_because(struct ask *a, const struct pick *p, u2i_hit_t *hit, u2i_
     }
     const struct profile_entry *entry = &a->taste.entries[pull.entry];
     struct store_item item;
-    U2I_TRY(e->ops->get_item(e->store, entry->item, &a->arena, &item, err));
+    U2I_TRY(ask_found(a, e->ops->get_item(e->store, entry->item, &a->arena, &item, err)));
     hit->because = item.id;
     hit->because_title = item.title;
     hit->because_action = e->ops->action_name(e->store, a->history->events[entry->latest].action);
@@ -330,7 +341,7 @@ static int ask_because(struct ask *a, const struct pick *p, u2i_hit_t *hit, u2i_
 
 static int ask_answer_item(struct ask *a, const struct pick *p, u2i_result_t *r, u2i_error_t *err) {
     struct store_item item;
-    U2I_TRY(a->e->ops->get_item(a->e->store, p->row, &a->arena, &item, err));
+    U2I_TRY(ask_found(a, a->e->ops->get_item(a->e->store, p->row, &a->arena, &item, err)));
     u2i_hit_t hit = {.id = item.id,
                      .title = item.title,
                      .category = item.category,
@@ -345,7 +356,7 @@ static int ask_answer_item(struct ask *a, const struct pick *p, u2i_result_t *r,
 
 static int ask_answer_user(struct ask *a, const struct pick *p, u2i_result_t *r, u2i_error_t *err) {
     struct store_user user;
-    U2I_TRY(a->e->ops->get_user(a->e->store, p->row, &a->arena, &user, err));
+    U2I_TRY(ask_found(a, a->e->ops->get_user(a->e->store, p->row, &a->arena, &user, err)));
     const u2i_hit_t hit = {
         .id = user.id, .attrs_json = user.attrs_json, .score = p->score, .source = p->source};
     return result_add(r, &hit, err);
@@ -367,6 +378,25 @@ static int ask_answer(struct ask *a, enum engine_question what, u2i_result_t **o
     return rc;
 }
 
+/* One attempt, inside one read section. */
+static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out,
+                    u2i_error_t *err) {
+    const struct engine *e = a->e;
+    roaring_bitmap_clear(a->exclude);
+    a->user = STORE_NONE;
+    a->history = NULL;
+    a->n = 0;
+    a->moved = false;
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    int rc = ask_retrieve(a, what, err);
+    if (rc == U2I_OK) {
+        rc = ask_answer(a, what, out, err);
+    }
+    history_put_back(e->histories, a->history);
+    e->ops->read_end(e->store);
+    return rc;
+}
+
 int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q,
                u2i_result_t **out, u2i_error_t *err) {
     struct ask a = {.e = e, .q = q};
@@ -376,14 +406,12 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
         rc = ask_prepare(&a, what, err);
     }
     if (rc == U2I_OK) {
-        rc = e->ops->read_begin(e->store, err);
+        rc = ask_once(&a, what, out, err);
+    }
+    for (int i = 1; i < ASK_ATTEMPTS && rc != U2I_OK && a.moved; i++) {
+        rc = ask_once(&a, what, out, err);
         if (rc == U2I_OK) {
-            rc = ask_retrieve(&a, what, err);
-            if (rc == U2I_OK) {
-                rc = ask_answer(&a, what, out, err);
-            }
-            history_put_back(e->histories, a.history);
-            e->ops->read_end(e->store);
+            error_clear(err);
         }
     }
     filter_free(a.filter);

@@ -97,7 +97,7 @@ static uint32_t embedding_current(struct engine *e) {
 }
 
 int embedding_refresh(struct engine *e, u2i_error_t *err) {
-    if (e->embedder == NULL || atomic_load(&e->embedding_newest) <= embedding_current(e)) {
+    if (!e->embeds || atomic_load(&e->embedding_newest) <= embedding_current(e)) {
         return U2I_OK;
     }
     struct embedder *fresh;
@@ -109,7 +109,7 @@ int embedding_refresh(struct engine *e, u2i_error_t *err) {
 
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err) {
-    if (e->embedder == NULL) { /* fixed at open */
+    if (!e->embeds) {
         return error_set(err, U2I_EEMBED,
                          "the store has model \"none\": it takes vectors and cannot embed text");
     }
@@ -231,6 +231,7 @@ static int embedding_read(struct engine *e, struct arena *a, uint32_t *rows, siz
             texts[*kept] = (struct embed_text){item.title, item.category, item.text};
             rows[(*kept)++] = rows[i];
         }
+        rc = rc == U2I_ENOTFOUND ? U2I_OK : rc; /* is being deleted */
     }
     e->ops->read_end(e->store);
     return rc;
@@ -283,7 +284,7 @@ static int embedding_catch_up(struct engine *e, u2i_progress_fn progress, void *
 }
 
 int engine_reembed(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
-    if (e->embedder == NULL) {
+    if (!e->embeds) {
         return error_set(err, U2I_EEMBED,
                          "the store has model \"none\": its vectors are the caller's");
     }
@@ -302,7 +303,7 @@ int engine_reembed(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_er
 int embedding_grow(struct engine *e, size_t put, u2i_error_t *err) {
     const uint32_t learnt = atomic_load(&e->learnt_items);
     const size_t since = atomic_fetch_add(&e->put_since_learnt, put) + put;
-    if (e->embedder == NULL || learnt >= EMBEDDING_LEARN_TO ||
+    if (!e->embeds || learnt >= EMBEDDING_LEARN_TO ||
         since < (learnt < EMBEDDING_LEARN_FROM ? EMBEDDING_LEARN_FROM : learnt)) {
         return U2I_OK;
     }
@@ -337,6 +338,7 @@ int embedding_open(struct engine *e, u2i_error_t *err) {
     }
     struct embedder *fresh;
     struct embedding_header h;
+    e->embeds = true;
     U2I_TRY(embedding_load(e, &fresh, &h, err));
     if (strcmp(fresh->name, e->store->model) != 0) {
         const int rc =

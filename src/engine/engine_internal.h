@@ -49,7 +49,8 @@ struct engine {
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
     pthread_rwlock_t embedding;
-    struct embedder *embedder;         /* NULL: the caller's vectors */
+    bool embeds; /* fixed at open; false: the vectors are the caller's */
+    struct embedder *embedder;
     uint32_t embedding_number;         /* of the embedder's state; 0 = nothing learnt */
     _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
     _Atomic uint32_t learnt_items;     /* how many items the state was learnt from */

@@ -157,12 +157,16 @@ static int history_read(const struct history_source *from, uint32_t user, struct
     if (rc != U2I_OK) {
         goto out;
     }
+    /* The file may be ahead of this read section: what was committed since comes by the listener. */
+    const uint64_t seen = s->ops->sequence(s);
+    e->cap = n;
     for (size_t i = 0; i < n; i++) {
-        e->events[i] = history_event(&rows[i]);
+        if (rows[i].seq <= seen) {
+            e->events[e->n++] = history_event(&rows[i]);
+        }
     }
-    e->n = e->cap = n;
-    profile_sort(e->events, n, history_item_cmp, s);
-    history_judge(e, from, e->events, n);
+    profile_sort(e->events, e->n, history_item_cmp, s);
+    history_judge(e, from, e->events, e->n);
     history_keep_weighty(e, from);
     history_cut(e, from->settings->window);
     if (e->cap > 2 * e->n + 16) { /* a long history: keep only what the window needs */

@@ -39,6 +39,7 @@ struct histories;
 
 int histories_new(size_t budget_bytes, struct histories **out, u2i_error_t *err);
 void histories_free(struct histories *h);
+/* U2I_ENOTFOUND if the user is being deleted: a new read section will not know them. */
 int history_get(struct histories *h, const struct history_source *from, uint32_t user,
                 struct history **out, u2i_error_t *err);
 void history_put_back(struct histories *h, struct history *entry); /* accepts NULL */

@@ -48,7 +48,7 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
     if (texts == NULL || vectors == NULL) {
         return error_oom(err);
     }
-    if (e->embedder == NULL) {
+    if (!e->embeds) {
         return items_copy_vectors(e, items, n, rows, vectors, err);
     }
     for (size_t i = 0; i < n; i++) {

@@ -15,6 +15,8 @@ static int neighbours_update(struct engine *e, uint32_t user, u2i_error_t *err) 
         rc = history_get(e->histories, &from, user, &h, err);
         if (rc == U2I_OK) {
             rc = taste_build(e, h, &scratch, &taste, err);
+        } else if (rc == U2I_ENOTFOUND) { /* is being deleted */
+            rc = U2I_OK;
         }
     }
     if (rc == U2I_OK && taste.vector != NULL) {

@@ -1,8 +1,8 @@
 /* JSON attributes -> struct attrs. Every item passes here when a store is opened, a million of them
  * in a second, so this is a parser of its own and not jansson's: it writes straight into the one
  * block that the item keeps instead of building a tree of allocations and walking it. It accepts
- * exactly what json_parse_object() accepts, as a fuzz target checks: RFC 8259, no duplicate keys, no
- * NUL, integers within 64 bits, reals within a double.
+ * exactly what json_parse_object() accepts, as a fuzz target checks: RFC 8259, no duplicate keys,
+ * no NUL, integers within 64 bits, reals within a double.
  *
  * The block's size is known before the first byte is parsed: each value but the object itself comes
  * after a comma or after the bracket that opens its container, and decoding never makes a text
@@ -361,7 +361,7 @@ static int attrs_check_input(const char *category, size_t category_n, const char
         return error_set(err, U2I_EINVAL, "attributes of %zu bytes are over %d", n,
                          U2I_ATTRS_MAX_BYTES);
     }
-    if (json != NULL && !utf8_valid(json, n)) {
+    if (!utf8_valid(json, n)) {
         return error_set(err, U2I_EINVAL, "attributes are not valid UTF-8");
     }
     return U2I_OK;
@@ -388,7 +388,9 @@ int attrs_parse(const char *category, const char *json, size_t json_n, struct at
                 u2i_error_t *err) {
     *out = NULL;
     const size_t category_n = category != NULL ? strlen(category) : 0;
-    json_n = json != NULL ? json_n : 0;
+    const bool none = json == NULL;
+    json = none ? "" : json;
+    json_n = none ? 0 : json_n;
     U2I_TRY(attrs_check_input(category, category_n, json, json_n, err));
     const size_t nodes = attrs_count_values(json, json_n);
     struct attrs *const a = mem_alloc(sizeof *a + nodes * sizeof a->nodes[0] + category_n + json_n);
@@ -403,7 +405,7 @@ int attrs_parse(const char *category, const char *json, size_t json_n, struct at
         a->category_n = (uint32_t)category_n;
         a->text_n = (uint32_t)category_n;
     }
-    const int rc = json != NULL ? attrs_parse_document(&ps) : U2I_OK;
+    const int rc = none ? U2I_OK : attrs_parse_document(&ps);
     if (rc != U2I_OK) {
         mem_free(a);
         return rc;

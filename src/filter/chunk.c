@@ -1,9 +1,9 @@
 /* Two forms, because attributes come in two kinds. What nearly every item has (a price) is dense: 9
  * bytes a row, found by its position, scanned without a branch. What few items have (the key of a
  * dictionary that somebody keeps in the attributes) is sparse: 11 bytes a value, and a column costs
- * next to nothing where it has none. The forms cost the same at 3,351 values of 4,096; a sparse chunk
- * turns dense when it would outgrow half the rows, and back below a quarter, so that a value that
- * comes and goes does not turn it each time. */
+ * next to nothing where it has none. The forms cost the same at 3,351 values of 4,096; a sparse
+ * chunk turns dense when it would outgrow half the rows, and back below a quarter, so that a value
+ * that comes and goes does not turn it each time. */
 #include "filter/chunk.h"
 
 #include "base/alloc.h"

@@ -1,5 +1,5 @@
-/* The values that one column has in CHUNK_ROWS neighbouring rows. Reads in parallel, changes under the
- * owner's exclusive lock. */
+/* The values that one column has in CHUNK_ROWS neighbouring rows. Reads in parallel, changes under
+ * the owner's exclusive lock. */
 #ifndef U2I_FILTER_CHUNK_H
 #define U2I_FILTER_CHUNK_H
 
@@ -24,8 +24,8 @@ void chunk_free(struct chunk *c);
 /* Makes sure that chunk_set(row) has room; may replace the chunk. U2I_OK or U2I_ENOMEM. */
 int chunk_reserve(struct chunk **c, uint16_t row);
 void chunk_set(struct chunk *c, uint16_t row, uint8_t tag, uint64_t value); /* row holds nothing */
-/* Empties the row and reports what it held; false when it held nothing. Frees no memory, so that what
- * was reserved stays reserved. */
+/* Empties the row and reports what it held; false when it held nothing. Frees no memory, so that
+ * what was reserved stays reserved. */
 bool chunk_unset(struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value);
 /* Gives back memory if the chunk has much more of it than it needs; does nothing when it cannot. */
 void chunk_tidy(struct chunk **c);

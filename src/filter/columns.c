@@ -1,8 +1,8 @@
 /* The attributes of all items, one column for each path.
  *
- *  1. A path is a chain of keys: {"size": {"w": 3}} puts an OBJECT into column `size` and 3 into column
- *     `size` -> `w`. Columns form a tree, and a column is found by its parent's number and its own
- *     key, so that a long key costs its length once and not once for everything under it.
+ *  1. A path is a chain of keys: {"size": {"w": 3}} puts an OBJECT into column `size` and 3 into
+ *     column `size` -> `w`. Columns form a tree, and a column is found by its parent's number and
+ *     its own key, so that a long key costs its length once and not once for everything under it.
  *  2. An array is one value, kept beside the column. Objects inside of it are reachable by their
  *     index: {"parts": [{"n": 1}]} fills `parts` -> 0 and `parts` -> 0 -> `n`.
  *  3. JSON null is kept nowhere: nothing in the language tells it from a missing value.
@@ -10,10 +10,11 @@
  *     `like` is asked once for each distinct string.
  *  5. A row knows its columns: the sorted list of them is interned as its shape, which items of one
  *     kind share. Hence replacing a row touches what it holds, however many columns there are.
- *  6. Everything is counted: a string goes with its last use, a column with its last value and child.
+ *  6. Everything is counted: a string goes with its last use, a column with its last value and
+ *     child.
  *
- * A put first gathers all that can fail (columns, codes, arrays, room in chunks), then swaps without
- * a failure; so a row never holds half of an item. */
+ * A put first gathers all that can fail (columns, codes, arrays, room in chunks), then swaps
+ * without a failure; so a row never holds half of an item. */
 #include "filter/columns.h"
 
 #include "base/alloc.h"
@@ -216,7 +217,7 @@ static int columns_build_array(struct columns *c, const struct attrs *a,
     return U2I_OK;
 }
 
-/* ---- Gathering what a row will hold ----------------------------------------------------------- */
+/* ---- Gathering what a row will hold ---------------------------------------------------------- */
 
 static int columns_gather_node(struct columns *c, const struct attrs *a,
                                const struct attrs_node *node, uint32_t column);
@@ -250,8 +251,8 @@ static int columns_gather_members(struct columns *c, const struct attrs *a,
     return U2I_OK;
 }
 
-/* The objects inside an array, also inside arrays in it. A nested array has no value in the column of
- * its index, which is there only if something hangs under it. */
+/* The objects inside an array, also inside arrays in it. A nested array has no value in the column
+ * of its index, which is there only if something hangs under it. */
 static int columns_gather_elements(struct columns *c, const struct attrs *a,
                                    const struct attrs_node *array, uint32_t parent) {
     const struct attrs_node *child = array + 1;

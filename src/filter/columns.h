@@ -1,4 +1,5 @@
-/* What the evaluation of filters sees of the columns. filter.h has the functions that change them. */
+/* What the evaluation of filters sees of the columns. filter.h has the functions that change
+ * them. */
 #ifndef U2I_FILTER_COLUMNS_H
 #define U2I_FILTER_COLUMNS_H
 
@@ -20,8 +21,9 @@ static inline const uint8_t *column_array_tags(const struct column_array *a) {
     return (const uint8_t *)(column_array_values(a) + a->n);
 }
 
-/* What 64 bits mean, by tag: VALUE_BOOL 0 or 1, VALUE_INT two's complement, VALUE_REAL the bits of a
- * double, VALUE_STRING a code of columns_strings(), VALUE_ARRAY a pointer; VALUE_OBJECT nothing. */
+/* What 64 bits mean, by tag: VALUE_BOOL 0 or 1, VALUE_INT two's complement, VALUE_REAL the bits of
+ * a double, VALUE_STRING a code of columns_strings(), VALUE_ARRAY a pointer; VALUE_OBJECT
+ * nothing. */
 static inline double column_real(uint64_t value) {
     double r;
     __builtin_memcpy(&r, &value, sizeof r);

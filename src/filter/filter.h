@@ -1,7 +1,8 @@
-/* A filter is a hard constraint on items: `category == "book" and price < {max}`. The text is parsed
- * to a checked tree once, then evaluated over typed columns to a bitmap of rows. The language is
- * that of Milvus for scalar fields (docs/filter.md), with three-valued logic: a comparison with a
- * missing value or one of another type is neither true nor false, and only true rows pass.
+/* A filter is a hard constraint on items: `category == "book" and price < {max}`. The text is
+ * parsed to a checked tree once, then evaluated over typed columns to a bitmap of rows. The
+ * language is that of Milvus for scalar fields (docs/filter.md), with three-valued logic: a
+ * comparison with a missing value or one of another type is neither true nor false, and only true
+ * rows pass.
  *
  * A filter is immutable after filter_parse() and may be used by many threads. Columns: reads in
  * parallel, changes under the owner's exclusive lock. */
@@ -14,7 +15,7 @@
 #include <roaring/roaring.h>
 #include <stdbool.h>
 
-/* ---- Columns: the attributes of all items, one typed column for each path ----------------------- */
+/* ---- Columns: the attributes of all items, one typed column for each path -------------------- */
 
 struct columns;
 struct attrs; /* one item's attributes, parsed and checked, not yet in a column */

@@ -1,6 +1,7 @@
 /* The rules of types. A constant, `id`, `category` and arithmetic have a type that the text alone
- * tells; an attribute can be anything in each item. Where the types cannot fit, whatever the item, the
- * filter is refused with the place; where they may, the item decides, and a misfit there is unknown.
+ * tells; an attribute can be anything in each item. Where the types cannot fit, whatever the item,
+ * the filter is refused with the place; where they may, the item decides, and a misfit there is
+ * unknown.
  *
  * What has only constants in it is computed here, so that evaluation finds a constant only on the
  * right of an operator. Where a constant has no answer (1 / 0), the filter is wrong. */

@@ -1,8 +1,9 @@
-/* The bitmap of a filter. The tree in its normal form (filter_normal.c) is walked once for each chunk
- * of 4,096 rows, which yields a mask of the rows where it is true: `and` hands the rows that are left
- * to the next condition and stops when none is, `or` the rows that are not yet in. Masks of 512 bytes
- * live on the stack; only what has passed everything becomes a bitmap (rowset.c), which is cut to the
- * living rows at the end. The deadline is looked at before each leaf, that is, every few microseconds.
+/* The bitmap of a filter. The tree in its normal form (filter_normal.c) is walked once for each
+ * chunk of 4,096 rows, which yields a mask of the rows where it is true: `and` hands the rows that
+ * are left to the next condition and stops when none is, `or` the rows that are not yet in. Masks
+ * of 512 bytes live on the stack; only what has passed everything becomes a bitmap (rowset.c),
+ * which is cut to the living rows at the end. The deadline is looked at before each leaf, that is,
+ * every few microseconds.
  *
  * One thread evaluates a filter; any number may evaluate the same filter over the same columns. */
 #include "filter/filter_eval.h"

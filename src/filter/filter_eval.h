@@ -1,5 +1,5 @@
-/* What the files of the evaluation share: lanes (the values that an expression has in one chunk) and
- * leaves (conditions made ready for the columns they will look at). */
+/* What the files of the evaluation share: lanes (the values that an expression has in one chunk)
+ * and leaves (conditions made ready for the columns they will look at). */
 #ifndef U2I_FILTER_EVAL_H
 #define U2I_FILTER_EVAL_H
 
@@ -7,8 +7,8 @@
 #include "filter/filter_set.h"
 #include "filter/rowset.h"
 
-/* Values of a chunk's rows. Dense: `rows` is NULL, n is CHUNK_ROWS, VALUE_MISSING where there is none.
- * Sparse: n values, of the rows that `rows` names in ascending order; others have none. */
+/* Values of a chunk's rows. Dense: `rows` is NULL, n is CHUNK_ROWS, VALUE_MISSING where there is
+ * none. Sparse: n values, of the rows that `rows` names in ascending order; others have none. */
 struct lane {
     const uint8_t *tags;
     const uint64_t *values;
@@ -31,7 +31,7 @@ struct eval_field {
 };
 
 enum leaf_kind {
-    LEAF_EQUAL, /* tag and bits are `tag` and `bits`; with `not_equal`, the tag is and they aren't */
+    LEAF_EQUAL,    /* tag and bits are these; with `not_equal`, the tag is and the bits aren't */
     LEAF_RANGE,    /* a number within the bounds; with `not_equal`, outside of them */
     LEAF_TEXT,     /* a string of which filter_leaf_text() says yes */
     LEAF_IN,       /* a value of the set */

@@ -1,4 +1,5 @@
-/* The inside of a filter, shared by the files filter_*.c: tokens, the tree, and the parser's state. */
+/* The inside of a filter, shared by the files filter_*.c: tokens, the tree, and the parser's
+ * state. */
 #ifndef U2I_FILTER_INTERNAL_H
 #define U2I_FILTER_INTERNAL_H
 
@@ -171,7 +172,8 @@ bool filter_param_value(struct filter_parser *p, struct value *out);
 /* Its list; *n > 0. */
 const struct value *filter_param_list(struct filter_parser *p, uint32_t *n);
 
-/* filter_check.c: nodes under the rules of types; constants are folded. `offset` is the operator's. */
+/* filter_check.c: nodes under the rules of types; constants are folded. `offset` is the
+ * operator's. */
 struct node *filter_check_const(struct filter_parser *p, struct value v, uint32_t offset);
 struct node *filter_check_field(struct filter_parser *p, struct field *f, uint32_t offset);
 struct node *filter_check_negate(struct filter_parser *p, struct node *a, uint32_t offset);

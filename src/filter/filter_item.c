@@ -1,6 +1,7 @@
 /* The same language, evaluated for one item by walking the tree as it was written, with the three
- * truth values of Kleene's logic at every node. No normal form, no codes, no bounds: what the columns
- * do in bulk is checked against this, and the memory store, where items are few, uses it as it is. */
+ * truth values of Kleene's logic at every node. No normal form, no codes, no bounds: what the
+ * columns do in bulk is checked against this, and the memory store, where items are few, uses it as
+ * it is. */
 #include "filter/attrs.h"
 #include "filter/filter_internal.h"
 

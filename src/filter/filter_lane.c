@@ -1,7 +1,8 @@
 /* Expressions over the rows of one chunk at a time: each operator is a loop over 4,096 values that
- * stay in the second-level cache, so a tree is interpreted once for a chunk and not once for a row. A
- * plain attribute is not even copied: its lane is the column's chunk. What is computed goes to a slot
- * for each level of nesting, so that memory is bounded by the depth of the tree and not by its size. */
+ * stay in the second-level cache, so a tree is interpreted once for a chunk and not once for a row.
+ * A plain attribute is not even copied: its lane is the column's chunk. What is computed goes to a
+ * slot for each level of nesting, so that memory is bounded by the depth of the tree and not by its
+ * size. */
 #include "filter/filter_eval.h"
 
 #include "base/error.h"

@@ -1,11 +1,11 @@
-/* Conditions over one chunk. Preparing a leaf turns its constants into what the columns hold: a string
- * into its code (so that equality compares two numbers, and a string that no item has decides the
- * leaf at once), a comparison with a number into bounds, a list into a set. Then a loop without
- * surprises fills one byte for each value, and the bytes are packed to bits.
+/* Conditions over one chunk. Preparing a leaf turns its constants into what the columns hold: a
+ * string into its code (so that equality compares two numbers, and a string that no item has
+ * decides the leaf at once), a comparison with a number into bounds, a list into a set. Then a loop
+ * without surprises fills one byte for each value, and the bytes are packed to bits.
  *
- * Bounds: `x OP c` is "x lies within [low, high]", once for integers and once for reals, each rounded
- * to the right side. So the loop needs no exact comparison of an integer with a real, and yet never
- * loses a bit. != is the outside of ==.
+ * Bounds: `x OP c` is "x lies within [low, high]", once for integers and once for reals, each
+ * rounded to the right side. So the loop needs no exact comparison of an integer with a real, and
+ * yet never loses a bit. != is the outside of ==.
  *
  * A negated leaf is true where the condition is false (see filter_normal.c): comparisons turn their
  * operator around, the others look at the types that could have made them true. */
@@ -181,10 +181,10 @@ void filter_leaf_release(struct leaf *leaf) {
     mem_free(leaf->memo);
 }
 
-/* ---- Loops: one byte, 0 or 1, for each value of a lane ---------------------------------------- */
+/* ---- Loops: one byte, 0 or 1, for each value of a lane --------------------------------------- */
 
-/* Codes and booleans have 32 bits; comparing no more of them makes a loop that compilers vectorise for
- * every x86-64: 0.15 instead of 0.6 ns a row (gcc 12 -O3, Zen 4). */
+/* Codes and booleans have 32 bits; comparing no more of them makes a loop that compilers vectorise
+ * for every x86-64: 0.15 instead of 0.6 ns a row (gcc 12 -O3, Zen 4). */
 static void filter_leaf_match_equal(const struct leaf *leaf, const struct lane *lane,
                                     uint8_t *restrict match) {
     const uint8_t tag = leaf->tag;

@@ -73,8 +73,8 @@ static bool filter_lex_ascii_letter(char c) {
     return c == '_' || (lower >= 'a' && lower <= 'z');
 }
 
-/* The length of the character at pos if a name may go on with it (letters, marks, digits, _), else 0.
- * The first character of a name is no mark and no digit. */
+/* The length of the character at pos if a name may go on with it (letters, marks, digits, _), else
+ * 0. The first character of a name is no mark and no digit. */
 static uint32_t filter_lex_name_char(const struct lexer *lx, uint32_t pos, bool first) {
     if (pos == lx->n) {
         return 0;

@@ -1,6 +1,7 @@
-/* Negation normal form. Only true rows pass a filter, yet `not` cannot simply complement them: where
- * x is missing, x == 1 is unknown, and so is not (x == 1). A walk that computes true sets would need
- * the false sets beside them, two of everything. Instead `not` is pushed down to the leaves once:
+/* Negation normal form. Only true rows pass a filter, yet `not` cannot simply complement them:
+ * where x is missing, x == 1 is unknown, and so is not (x == 1). A walk that computes true sets
+ * would need the false sets beside them, two of everything. Instead `not` is pushed down to the
+ * leaves once:
  *
  *     not (A and B) = not A or not B      not (A or B) = not A and not B      not not A = A
  *

@@ -1,5 +1,6 @@
-/* The leaves of the grammar: constants, lists of them, fields with their paths, and the functions that
- * look at a field. Lists grow in the filter's arena, so that one of n values costs a few times n. */
+/* The leaves of the grammar: constants, lists of them, fields with their paths, and the functions
+ * that look at a field. Lists grow in the filter's arena, so that one of n values costs a few times
+ * n. */
 #include "filter/filter_internal.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Parameters: values for the {names} of a filter, passed apart from its text, so that nothing in a
- * value can change what the filter means. A value becomes a constant of the tree; its bytes are never
- * looked at by the lexer. Every parameter must be bound and used, since a mistyped name would
+ * value can change what the filter means. A value becomes a constant of the tree; its bytes are
+ * never looked at by the lexer. Every parameter must be bound and used, since a mistyped name would
  * otherwise go unnoticed. Values are copied into the filter. */
 #include "filter/filter_internal.h"
 

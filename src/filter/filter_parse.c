@@ -12,12 +12,12 @@
  *     primary  constant | parameter | field | function | "(" or ")"
  *
  * That is the precedence of Python, which `not` shows: it takes the whole comparison on its right.
- * Every value and condition is one kind of node, and filter_check.c decides whether it fits where it
- * stands; so "(price) > 3" and "(a or b)" need no look-ahead.
+ * Every value and condition is one kind of node, and filter_check.c decides whether it fits where
+ * it stands; so "(price) > 3" and "(a or b)" need no look-ahead.
  *
- * Recursion happens only through "(", "not", "-", "**" and array_contains(), each of which counts against
- * U2I_FILTER_MAX_DEPTH, as does the height of the tree, which later walks go down. Lists of `and` and
- * `or` are flat, so their length counts nothing. */
+ * Recursion happens only through "(", "not", "-", "**" and array_contains(), each of which counts
+ * against U2I_FILTER_MAX_DEPTH, as does the height of the tree, which later walks go down. Lists of
+ * `and` and `or` are flat, so their length counts nothing. */
 #include "filter/filter_internal.h"
 
 #include "base/alloc.h"
@@ -29,10 +29,10 @@
 /* ---- Errors and tokens ---------------------------------------------------------------------- */
 
 void *filter_fail(struct filter_parser *p, uint32_t offset, const char *fmt, ...) {
-    char msg[sizeof p->err->msg];
+    char msg[2 * sizeof p->err->msg]; /* error_at() is the one that cuts, at a character */
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(msg, sizeof msg, fmt, ap); /* a message that is too long is cut */
+    (void)vsnprintf(msg, sizeof msg, fmt, ap); /* no message is longer */
     va_end(ap);
     p->rc = error_at(p->err, U2I_EFILTER, (int32_t)offset, "%s", msg);
     return NULL;

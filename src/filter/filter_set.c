@@ -1,6 +1,6 @@
-/* 3 and 3.0 are equal, so a real that is integral and fits is kept as the integer, in the list and in
- * each value that is looked for; what remains of reals is equal only to itself. Strings have a bit
- * for each code, which decides most questions without a search. */
+/* 3 and 3.0 are equal, so a real that is integral and fits is kept as the integer, in the list and
+ * in each value that is looked for; what remains of reals is equal only to itself. Strings have a
+ * bit for each code, which decides most questions without a search. */
 #include "filter/filter_set.h"
 
 #include "base/alloc.h"

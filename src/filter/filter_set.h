@@ -1,5 +1,5 @@
-/* The constants of a list in the form in which columns hold values, so that membership is a question
- * about numbers and bits. Immutable after filter_set_build(). */
+/* The constants of a list in the form in which columns hold values, so that membership is a
+ * question about numbers and bits. Immutable after filter_set_build(). */
 #ifndef U2I_FILTER_SET_H
 #define U2I_FILTER_SET_H
 

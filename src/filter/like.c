@@ -1,8 +1,8 @@
 /* A pattern is cut at its % into parts. The first part must start the text (it is empty when the
  * pattern starts with %), the last must end it, and the ones between are looked for from left to
  * right: taking the leftmost place for each leaves the most room for the rest, so nothing is ever
- * tried twice. A part without _ is found by memmem(), so the whole is linear; one with _ is tried at
- * each character.
+ * tried twice. A part without _ is found by memmem(), so the whole is linear; one with _ is tried
+ * at each character.
  *
  * Within a part, _ is the byte 0xFF, which no UTF-8 text contains. */
 #include "filter/like.h"
@@ -23,7 +23,8 @@ struct like {
     struct like_part *parts;
 };
 
-/* Appends the next piece of the pattern to the part; returns how many bytes of the pattern it took. */
+/* Appends the next piece of the pattern to the part; returns how many bytes of the pattern it
+ * took. */
 static size_t like_take(struct like_part *part, char *to, const char *p) {
     if (*p == '\\') {
         to[part->n++] = p[1];

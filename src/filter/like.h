@@ -10,7 +10,8 @@
 
 struct like;
 
-/* The pattern is valid UTF-8. U2I_OK, U2I_ENOMEM, or U2I_EINVAL when it ends in a lone backslash. */
+/* The pattern is valid UTF-8. U2I_OK, U2I_ENOMEM, or U2I_EINVAL when it ends in a lone
+ * backslash. */
 int like_compile(struct arena *arena, const char *pattern, size_t n, const struct like **out);
 bool like_match(const struct like *like, const char *s, size_t n);
 

@@ -1,8 +1,8 @@
-/* Nearly all reals that people write have at most 19 digits and a small exponent: digits * 10^e with
- * digits <= 2^53 and |e| <= 22 is one exact integer times or divided by one exact power of ten, so a
- * single rounding gives the correct double (W. D. Clinger, "How to read floating point numbers
- * accurately", 1990, section 5). The rest goes to the C library, in its "C" locale: strtod() alone
- * would read 1.5 as 1 in a process that runs under a locale with a decimal comma. */
+/* Nearly all reals that people write have at most 19 digits and a small exponent: digits * 10^e
+ * with digits <= 2^53 and |e| <= 22 is one exact integer times or divided by one exact power of
+ * ten, so a single rounding gives the correct double (W. D. Clinger, "How to read floating point
+ * numbers accurately", 1990, section 5). The rest goes to the C library, in its "C" locale:
+ * strtod() alone would read 1.5 as 1 in a process that runs under a locale with a decimal comma. */
 #include "filter/number.h"
 #include <assert.h>
 #include <locale.h>

@@ -10,8 +10,8 @@
 
 /* n > 0 digits; false when the value is over UINT64_MAX. */
 bool number_digits(const char *s, size_t n, uint64_t *out);
-/* s[0..n) is digits with an optional fraction and exponent, n <= NUMBER_MAX_BYTES; correctly rounded.
- * False when it is too large for a double. */
+/* s[0..n) is digits with an optional fraction and exponent, n <= NUMBER_MAX_BYTES; correctly
+ * rounded. False when it is too large for a double. */
 bool number_real(const char *s, size_t n, double *out);
 
 #endif

@@ -1,13 +1,13 @@
 /* Operators on single values. The rules:
  *
  *  1. Integers and reals compare exactly. A double has 53 bits, so turning 2^53 + 1 into one would
- *     make it equal to 2^53; instead the real is cut to its integer part, which always fits once the
- *     range was checked, and its fraction decides ties.
- *  2. Integer arithmetic stays integer, as in C and Milvus: 7 / 2 is 3 and -7 % 2 is -1. With one real
- *     operand it is real. `**` of an integer with a negative exponent is real.
- *  3. What has no answer is no error, since one odd item must not break everybody's query: overflow,
- *     division by zero and non-finite results give VALUE_MISSING, with which every comparison is
- *     unknown. Hence a real is always finite and the order of numbers is total. */
+ *     make it equal to 2^53; instead the real is cut to its integer part, which always fits once
+ *     the range was checked, and its fraction decides ties.
+ *  2. Integer arithmetic stays integer, as in C and Milvus: 7 / 2 is 3 and -7 % 2 is -1. With one
+ *     real operand it is real. `**` of an integer with a negative exponent is real.
+ *  3. What has no answer is no error, since one odd item must not break everybody's query:
+ *     overflow, division by zero and non-finite results give VALUE_MISSING, with which every
+ *     comparison is unknown. Hence a real is always finite and the order of numbers is total. */
 #include "filter/value.h"
 #include <math.h>
 #include <string.h>

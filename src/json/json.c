@@ -1,52 +1,66 @@
-/* The jansson shim. jansson checks almost all that we want; what it does not know is our limit of
- * nesting, which is looked at first, so that the message can say where, and so that the recursion of
- * its parser is bounded by us. Its messages may quote a piece of the text; error_set() makes control
- * characters of it harmless. */
+/* The jansson shim. jansson checks almost all that we want. What it does not is looked at first, so
+ * that the message can say where: our limit of nesting, which also bounds the recursion of its
+ * parser, and NUL bytes, which jansson 2.14 overlooks behind a number. Its own messages may quote a
+ * piece of the text; error_set() makes control characters of it harmless. */
 #include "json/json.h"
 
 #include "base/error.h"
+#include <stdio.h>
+#include <string.h>
 
-struct json_position {
-    unsigned line, column; /* from 1; a column is a character */
-};
+/* "what: line 3 column 7: fault", where a column is a character. */
+static int json_fail_at(const char *text, const char *at, const char *what, const char *fault,
+                        u2i_error_t *err) {
+    unsigned line = 1, column = 1;
+    for (const char *p = text; p < at; p++) {
+        const bool newline = *p == '\n';
+        line += newline;
+        column = newline ? 1 : column + (((unsigned char)*p & 0xC0) != 0x80);
+    }
+    return error_set(err, U2I_EINVAL, "%s: line %u column %u: %s", what, line, column, fault);
+}
 
-/* Finds where the brackets are nested deeper than depth_max. Brackets in strings do not count. */
-static bool json_find_too_deep(const char *text, size_t n, unsigned depth_max,
-                               struct json_position *at) {
+/* The bracket that is nested deeper than depth_max, or NULL. Brackets in strings do not count. */
+static const char *json_find_too_deep(const char *text, size_t n, unsigned depth_max) {
     unsigned depth = 0;
     bool in_string = false;
-    struct json_position here = {1, 0};
     for (size_t i = 0; i < n; i++) {
         const char c = text[i];
-        here.column += ((unsigned char)c & 0xC0) != 0x80;
-        if (c == '\n') {
-            here = (struct json_position){here.line + 1, 0};
-        } else if (in_string) {
-            i += c == '\\'; /* the next byte is escaped; a column too few in a broken text */
-            here.column += c == '\\';
+        if (in_string) {
+            i += c == '\\'; /* the next byte is escaped */
             in_string = c != '"';
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
             if (++depth > depth_max) {
-                *at = here;
-                return true;
+                return text + i;
             }
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
     }
-    return false;
+    return NULL;
+}
+
+static int json_check_text(const char *text, size_t n, unsigned depth_max, const char *what,
+                           u2i_error_t *err) {
+    const char *const nul = n > 0 ? memchr(text, '\0', n) : NULL;
+    if (nul != NULL) {
+        return json_fail_at(text, nul, what, "a NUL byte", err);
+    }
+    const char *const deep = json_find_too_deep(text, n, depth_max);
+    if (deep != NULL) {
+        char fault[64];
+        (void)snprintf(fault, sizeof fault, "nested deeper than %u", depth_max); /* fits */
+        return json_fail_at(text, deep, what, fault, err);
+    }
+    return U2I_OK;
 }
 
 int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
                       json_t **out, u2i_error_t *err) {
-    struct json_position at;
     *out = NULL;
-    if (json_find_too_deep(text, n, depth_max, &at)) {
-        return error_set(err, U2I_EINVAL, "%s: line %u column %u: nested deeper than %u", what,
-                         at.line, at.column, depth_max);
-    }
+    U2I_TRY(json_check_text(text, n, depth_max, what, err));
     json_error_t fault;
     json_t *const root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &fault);
     if (root == NULL) {

@@ -1,6 +1,5 @@
-/* JSON out: a writer that appends to a buffer and keeps commas, nesting and escapes right. JSON in:
- * jansson, wrapped so that every caller refuses the same things with the same message: invalid UTF-8,
- * duplicate keys, too deep nesting, trailing bytes. */
+/* JSON in: jansson, wrapped so that every caller refuses the same things with the same message:
+ * invalid UTF-8, NUL bytes, duplicate keys, too deep nesting, trailing bytes. Thread-safe: no state. */
 #ifndef U2I_JSON_JSON_H
 #define U2I_JSON_JSON_H
 

@@ -72,6 +72,9 @@ class Mistakes(common.Case):
     def test_mistyped_choice_gets_a_suggestion(self):
         self.assertIn("did you mean 'items'?", self.refused("import", "x.db", "item", "a.csv"))
 
+    def test_exchanged_store_and_kind_are_put_right(self):
+        self.assertIn("u2i import x.db items", self.refused("import", "items", "x.db", "a.csv"))
+
     def test_missing_and_surplus_arguments_are_named(self):
         self.assertIn("USER", self.refused("recommend", "x.db"))
         self.assertIn("'more'", self.refused("recommend", "x.db", "u1", "more"))

@@ -1,6 +1,7 @@
 """Importing: formats, columns, types, bad rows, ids, interruption."""
 import gzip
 import os
+import pty
 import signal
 import subprocess
 import threading
@@ -288,6 +289,26 @@ class Reports(Import):
 
     def test_no_progress_bar_where_there_is_no_terminal(self):
         self.assertNotIn("\r", self.imp("items", "id,title\n1,x\n").err)
+
+    def test_progress_bar_on_a_terminal_and_gone_at_the_end(self):
+        self.write("many.csv", "id,title\n" + "".join(f"{i},title {i}\n" for i in range(40000)))
+        main, side = pty.openpty()
+        child = subprocess.Popen([common.U2I, "import", "shop.db", "items", "many.csv"], cwd=self.dir,
+                                 env=self.env, stdout=subprocess.DEVNULL, stderr=side)
+        os.close(side)
+        shown = b""
+        while True:
+            try:
+                got = os.read(main, 4096)
+            except OSError:  # the end of a terminal
+                break
+            if not got:
+                break
+            shown += got
+        os.close(main)
+        self.assertEqual(child.wait(), 0)
+        self.assertRegex(shown.decode(), r"many\.csv  \[#*\.*\] +\d+ %  [\d,]+ rows  [\d,]+/s")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-100:])
 
     def test_many_files_at_once(self):
         self.write("a.csv", "id,title\n1,x\n")

@@ -8,11 +8,12 @@
  * attempt that failed has left something behind. CRoaring is left out: it is a shared library that
  * has no way to be told, and does not check.
  *
- * Of SQLite's allocations, some ten thousand, only every U2I_STRIDE-th (31) fails, from a random
- * one on; U2I_STRIDE=1 takes them all. U2I_SEED. */
+ * A call that allocates more often than U2I_FAILURES (150) times is tried at evenly spread allocations
+ * only, from a random one on. U2I_SEED. */
 #include "fault.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -356,14 +357,22 @@ static int oom_open(const char *path, u2i_t **out, u2i_error_t *err) {
     return u2i_open(path, NULL, out, err);
 }
 
+/* The result of the calls before comes first. Closing has no message, so it gets one here. */
+static int oom_close(u2i_t *u, int rc, u2i_error_t *err) {
+    const int closed = u2i_close(u);
+    if (rc == U2I_OK && closed != U2I_OK) {
+        *err = (u2i_error_t){.code = closed, .msg = "close"};
+    }
+    return rc == U2I_OK ? closed : rc;
+}
+
 /* All that a fresh handle has to load, on a second one. */
 static int oom_open_and_ask(struct oom *o, unsigned attempt, u2i_error_t *err) {
     u2i_t *first = o->u;
     int rc = oom_open(o->path, &o->u, err);
     if (rc == U2I_OK) {
         rc = oom_recommend(o, attempt, err);
-        const int closed = u2i_close(o->u);
-        rc = rc == U2I_OK ? closed : rc;
+        rc = oom_close(o->u, rc, err);
     }
     o->u = first;
     return rc;
@@ -377,8 +386,7 @@ static int oom_create(struct oom *o, unsigned attempt, u2i_error_t *err) {
     int rc = oom_open(strcmp(o->path, ":memory:") == 0 ? o->path : path, &fresh.u, err);
     if (rc == U2I_OK) {
         rc = oom_put_items(&fresh, attempt, err);
-        const int closed = u2i_close(fresh.u);
-        rc = rc == U2I_OK ? closed : rc;
+        rc = oom_close(fresh.u, rc, err);
     }
     fault_remove_store(path);
     return rc;
@@ -434,17 +442,33 @@ static void oom_check_intact(struct oom *o, const struct oom_call *call, unsigne
 
 struct oom_mode {
     enum oom_source source;
-    long stride;
     bool sticky;
+    long most; /* failures of one call */
     struct fault_rng *rng;
 };
+
+/* How many allocations the call makes when none fails. */
+static long oom_count(struct oom *o, const struct oom_call *call, const struct oom_mode *mode,
+                      unsigned attempt) {
+    u2i_error_t err = {0};
+    oom_arm(mode->source, LONG_MAX, false);
+    const int rc = call->run(o, attempt, &err);
+    const long left = atomic_load(&oom_left[mode->source]);
+    (void)oom_disarm(mode->source); /* it has not fired */
+    if (rc != U2I_OK) {
+        fault_die("%s: %s", call->name, err.msg);
+    }
+    return LONG_MAX - left;
+}
 
 /* Attempts are numbered over all calls, so that no two make the same thing. */
 static void oom_try_all(struct oom *o, const struct oom_call *call, const struct oom_mode *mode) {
     static unsigned attempt = 0;
-    long after = mode->stride > 1 ? fault_below(mode->rng, (uint32_t)mode->stride) : 0;
-    unsigned long failures = 0;
-    for (bool fired = true; fired; after += mode->stride) {
+    const long count = oom_count(o, call, mode, ++attempt);
+    const long stride = 1 + count / mode->most;
+    long after = fault_below(mode->rng, (uint32_t)stride);
+    unsigned long failures = 0, calls = 0;
+    for (bool fired = true; fired; after += stride) {
         u2i_error_t err = {0};
         attempt++;
         oom_arm(mode->source, after, mode->sticky);
@@ -457,12 +481,14 @@ static void oom_try_all(struct oom *o, const struct oom_call *call, const struct
                 oom_check_intact(o, call, ++attempt, after);
             }
         }
-        o->calls++;
+        calls++;
     }
     o->failures += failures;
+    o->calls += calls;
     oom_check_intact(o, call, ++attempt, after);
-    (void)printf("  %-24s about %5ld allocations, %5lu clean errors\n", call->name,
-                 after - mode->stride, failures);
+    (void)printf("  %-24s %5ld allocations, %5lu calls with one failing, %5lu clean errors\n",
+                 call->name, count, calls, failures);
+    (void)fflush(stdout);
 }
 
 static void oom_begin(struct oom *o) {
@@ -520,13 +546,13 @@ static void oom_make_dir(char *dir, size_t bytes) {
 int main(void) {
     char dir[256], path[300];
     struct fault_rng rng = fault_rng_open("oom");
-    const long stride = (long)fault_env("U2I_STRIDE", 31);
+    const long most = (long)fault_env("U2I_FAILURES", 150);
     oom_install();
     oom_make_dir(dir, sizeof dir);
     (void)snprintf(path, sizeof path, "%s/store.db", dir);
     for (int sticky = 0; sticky < 2; sticky++) {
-        const struct oom_mode ours = {OOM_OURS, 1, sticky, &rng};
-        const struct oom_mode sqlite = {OOM_SQLITE, stride, sticky, &rng};
+        const struct oom_mode ours = {OOM_OURS, sticky, most, &rng};
+        const struct oom_mode sqlite = {OOM_SQLITE, sticky, most, &rng};
         oom_run(":memory:", &ours);
         oom_run(path, &ours);
         oom_run(path, &sqlite);

@@ -29,7 +29,7 @@ enum { POWERCUT_IMAGE_BYTES = 96 << 20 };
 struct powercut {
     struct fault_rng rng;
     char dir[256], image[300], mount_point[300], path[400], device[64];
-    int loop; /* kept open: the device lives as long as this */
+    int loop; /* kept open while it is mounted */
     struct ingest_ledger *ledger;
     uint64_t cuts[3]; /* by kind */
 };
@@ -42,7 +42,9 @@ static void powercut_make_image(const struct powercut *p) {
     }
     (void)close(fd);
     (void)snprintf(command, sizeof command,
-                   "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F -J size=8 '%s' 2>&1", p->image);
+                   "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F -J size=8"
+                   " -E lazy_itable_init=0,lazy_journal_init=0 '%s' 2>&1",
+                   p->image);
     if (system(command) != 0) {
         fault_remove_dir(p->dir);
         fault_skip("mkfs.ext4 does not work here");
@@ -71,18 +73,22 @@ static int powercut_attach(struct powercut *p) {
     return ok ? 0 : -1;
 }
 
-static int powercut_mount(const struct powercut *p) {
-    return mount(p->device, p->mount_point, "ext4", MS_NOATIME, "");
+static int powercut_mount(struct powercut *p) {
+    return powercut_attach(p) == 0 ? mount(p->device, p->mount_point, "ext4", MS_NOATIME, "") : -1;
 }
 
-/* The dead process's files may take a moment to go. */
-static void powercut_unmount(const struct powercut *p) {
+/* The dead process's files may take a moment to go. The device goes too: it has a cache of its own, in
+ * which a machine without power would have kept nothing, and the next mount must not find in it what
+ * never reached the image. */
+static void powercut_unmount(struct powercut *p) {
     for (int tries = 0; umount(p->mount_point) != 0; tries++) {
         if (errno != EBUSY || tries > 500) {
             fault_die("umount: %s", strerror(errno));
         }
         fault_sleep_us(10000);
     }
+    (void)close(p->loop);
+    p->loop = -1;
 }
 
 static void powercut_prepare(struct powercut *p) {
@@ -97,7 +103,7 @@ static void powercut_prepare(struct powercut *p) {
     (void)snprintf(p->mount_point, sizeof p->mount_point, "%s/mnt", p->dir);
     (void)snprintf(p->path, sizeof p->path, "%s/store.db", p->mount_point);
     powercut_make_image(p);
-    if (mkdir(p->mount_point, 0700) != 0 || powercut_attach(p) != 0 || powercut_mount(p) != 0) {
+    if (mkdir(p->mount_point, 0700) != 0 || powercut_mount(p) != 0) {
         const int cause = errno;
         fault_remove_dir(p->dir);
         fault_skip("cannot mount a loop device: %s", strerror(cause));
@@ -108,6 +114,17 @@ static void powercut_prepare(struct powercut *p) {
 static uint32_t powercut_kind(struct powercut *p) {
     const uint32_t draw = fault_below(&p->rng, 10);
     return draw < 7 ? POWERCUT_NOLOGFLUSH : draw < 9 ? POWERCUT_LOGFLUSH : POWERCUT_FLUSH_ALL;
+}
+
+/* A new store for the next rounds. That the old one is gone has to last, as what follows will not. */
+static void powercut_start_over(struct powercut *p) {
+    fault_remove_store(p->path);
+    const int top = open(p->mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0 || syncfs(top) != 0) {
+        fault_die("syncfs: %s", strerror(errno));
+    }
+    (void)close(top);
+    memset(p->ledger, 0, sizeof *p->ledger);
 }
 
 static void powercut_round(struct powercut *p, uint32_t round, uint32_t round_ms) {
@@ -163,8 +180,7 @@ int main(void) {
     for (uint32_t i = 0; i < rounds; i++) {
         const uint32_t round = i % INGEST_ROUNDS;
         if (round == 0) {
-            fault_remove_store(p.path);
-            memset(p.ledger, 0, sizeof *p.ledger);
+            powercut_start_over(&p);
         }
         powercut_round(&p, round, round_ms);
         if (round == INGEST_ROUNDS - 1 || i == rounds - 1) {
@@ -180,7 +196,6 @@ int main(void) {
         rounds, p.cuts[POWERCUT_NOLOGFLUSH], p.cuts[POWERCUT_LOGFLUSH], p.cuts[POWERCUT_FLUSH_ALL],
         acked, late, beyond);
     powercut_unmount(&p);
-    (void)close(p.loop);
     free(p.ledger);
     fault_remove_dir(p.dir);
     return 0;

@@ -1,7 +1,7 @@
 /* The columns against the walk over one item: random items, random filters, rows put, replaced and
- * removed in random order. For each filter the bitmap must be exactly the rows of which filter_item()
- * says yes. The two share the operators on single values, which test_filter.c pins down, and nothing
- * else: not the normal form, nor codes, bounds, sets, chunks or masks.
+ * removed in random order. For each filter the bitmap must be exactly the rows of which
+ * filter_item() says yes. The two share the operators on single values, which test_filter.c pins
+ * down, and nothing else: not the normal form, nor codes, bounds, sets, chunks or masks.
  *
  * U2I_SEED=n repeats a run; it is printed when something differs. */
 #include "base/alloc.h"

@@ -1,6 +1,6 @@
-/* What filters mean. Each example is a filter, an item's attributes, and whether the filter is true,
- * false or unknown of it, which is told apart by asking for its `not` too. Every question goes both to
- * the columns and to the walk over one item. */
+/* What filters mean. Each example is a filter, an item's attributes, and whether the filter is
+ * true, false or unknown of it, which is told apart by asking for its `not` too. Every question
+ * goes both to the columns and to the walk over one item. */
 #include "base/alloc.h"
 #include "filter/filter.h"
 #include <setjmp.h>

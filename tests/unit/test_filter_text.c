@@ -193,6 +193,12 @@ static void nesting_and_length_are_bounded(void **state) {
     memset(text + 7, '(', 5000);
     deep.offset = 7 + 64;
     check_bytes(text, 5007, NULL, 0, &deep);
+    /* A function in the place of a value, again and again. */
+    for (n = 0; n + 18 < 50000; n += 18) {
+        memcpy(text + n, "array_contains(a, ", 18);
+    }
+    deep.offset = 64 * 18 + 18;
+    check_bytes(text, n, NULL, 0, &deep);
     /* Long lists are not deep. */
     n = 0;
     while (n + 5 < U2I_FILTER_MAX_BYTES) {

@@ -72,7 +72,7 @@ struct memory_store {
     pthread_rwlock_t lock;
     struct store_listener listener;
     bool readonly;
-    uint64_t sequence;
+    uint64_t sequence, removed_sequence; /* of the newest change, of the last that removed events */
     struct memory_names item_names, user_names, actions, event_ids;
     struct memory_item *items;   /* by row: item_names.n of them */
     struct memory_user *users;   /* by row: user_names.n of them */

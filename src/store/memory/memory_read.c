@@ -307,6 +307,7 @@ int memory_stats(struct store *s, struct store_stats *out, u2i_error_t *err) {
         memory_count_users(m, out);
         out->events = m->events_n;
         out->sequence = m->sequence;
+        out->removed_sequence = m->removed_sequence;
         out->memory_bytes += m->items_cap * sizeof *m->items + m->users_cap * sizeof *m->users +
                              m->events_cap * sizeof *m->events +
                              memory_names_bytes(&m->item_names) +

@@ -291,9 +291,9 @@ static int memory_refuse_unknown(const struct memory_store *m, const struct stor
 }
 
 static int memory_add_event(struct memory_store *m, const struct store_event *event,
-                            u2i_error_t *err) {
+                            uint64_t next_seq, u2i_error_t *err) {
     struct memory_event fresh = {
-        .row = {.seq = m->sequence + 1, .time_ms = event->time_ms, .value = event->value},
+        .row = {.seq = next_seq, .time_ms = event->time_ms, .value = event->value},
         .id = STORE_NONE};
     U2I_TRY(memory_intern_action(m, event->action, &fresh.row.action, err));
     if (memory_intern_item(m, event->item, &fresh.row.item) != U2I_OK ||
@@ -311,12 +311,13 @@ static int memory_add_events(struct memory_store *m, const struct store_events *
     if (in->unknown == STORE_UNKNOWN_REFUSE) {
         U2I_TRY(memory_refuse_unknown(m, in, err));
     }
+    const size_t before_n = m->events_n; /* each event has a number of its own */
     for (size_t i = 0; i < in->n; i++) {
         const struct store_event *event = &in->events[i];
         const bool wanted =
             in->unknown == STORE_UNKNOWN_KEEP || memory_item_is_live(m, event->item);
         if (wanted && !memory_event_known(m, event)) {
-            U2I_TRY(memory_add_event(m, event, err));
+            U2I_TRY(memory_add_event(m, event, m->sequence + 1 + (m->events_n - before_n), err));
         }
     }
     if (in->user_decay > 0 && in->n > 0 &&
@@ -354,7 +355,7 @@ int memory_put_events(struct store *s, const struct store_events *in, size_t *re
     if (rc != U2I_OK) {
         memory_cut_back(m, &mark);
     } else if (rows_n > 0 || decay_user != STORE_NONE) {
-        m->sequence++;
+        m->sequence += rows_n + (decay_user != STORE_NONE);
         if (decay_user != STORE_NONE) {
             m->users[decay_user].decay = in->user_decay;
         }
@@ -481,6 +482,7 @@ int memory_delete_user(struct store *s, const char *id, u2i_error_t *err) {
     memory_user_clear(&m->users[user]);
     memory_names_remove(&m->user_names, user);
     m->sequence++;
+    m->removed_sequence = removed_n > 0 ? m->sequence : m->removed_sequence;
     if (m->listener.user_deleted != NULL) {
         m->listener.user_deleted(m->listener.ctx, user, removed, removed_n);
     }

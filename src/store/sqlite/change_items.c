@@ -90,10 +90,12 @@ static int change_prepare_items(const struct lite *l, struct write *w, u2i_error
     w->rows = alloc_array(w->rows_n, sizeof *w->rows);
     w->crcs = alloc_array(w->rows_n, sizeof *w->crcs);
     w->attrs = alloc_array(w->rows_n, sizeof(struct attrs *));
+    if (w->attrs != NULL) {
+        memset(w->attrs, 0, w->rows_n * sizeof(struct attrs *));
+    }
     if (w->rows == NULL || w->crcs == NULL || w->attrs == NULL) {
         return error_oom(err);
     }
-    memset(w->attrs, 0, w->rows_n * sizeof(struct attrs *));
     for (size_t i = 0; i < w->rows_n; i++) {
         const struct store_item *item = &w->in.items[i];
         const size_t json_n = item->attrs_json == NULL ? 0 : strlen(item->attrs_json);

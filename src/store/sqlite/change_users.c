@@ -8,15 +8,17 @@
 
 int change_write_user(struct txn *t, uint32_t row, bool new, const struct store_user *user,
                       u2i_error_t *err) {
-    const struct seal_text texts[3] = {seal_string(user->id), seal_string(user->interests),
-                                       seal_string(user->attrs_json)};
+    const struct seal_text id = seal_string(user->id);
+    const struct seal_text interests = seal_string(user->interests);
+    const struct seal_text attrs = seal_string(user->attrs_json);
     struct bind b = bind_start(t->conn, new ? SQL_USER_INSERT : SQL_USER_UPDATE, err);
     bind_int(&b, row);
-    bind_text(&b, texts[0].s, texts[0].n);
-    bind_int(&b, seal_user(row, texts, user->decay));
+    bind_text(&b, id.s, id.n);
+    bind_int(&b, seal_user(row, id));
+    bind_int(&b, seal_user_text(row, interests, attrs, user->decay));
     bind_real(&b, user->decay);
-    bind_text(&b, texts[1].s, texts[1].n);
-    bind_text(&b, texts[2].s, texts[2].n);
+    bind_text(&b, interests.s, interests.n);
+    bind_text(&b, attrs.s, attrs.n);
     return bind_run(&b, err);
 }
 

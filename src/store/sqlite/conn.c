@@ -43,6 +43,7 @@ static const char *const conn_sql_text[SQL_N] = {
                         " text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [SQL_ITEM_UPDATE] = "UPDATE items SET live = ?3, crc = ?4, text_crc = ?5, category = ?6,"
                         " attrs = ?7, title = ?8, text = ?9 WHERE row = ?1 AND id = ?2",
+    [SQL_ITEM_ROW] = "SELECT row FROM items WHERE id = ?1",
     [SQL_ITEM_NAME] = "SELECT id FROM items WHERE row = ?1",
     [SQL_ITEM_DELETE] = "UPDATE items SET live = 0, crc = ?2, text_crc = ?3, category = NULL,"
                         " attrs = NULL, title = NULL, text = NULL WHERE row = ?1",
@@ -61,15 +62,19 @@ static const char *const conn_sql_text[SQL_N] = {
                        " VALUES (?1, ?2, ?3, ?4)",
     [SQL_VECTOR_DELETE] = "DELETE FROM vectors WHERE row = ?1",
     [SQL_VECTORS_LOAD] = "SELECT row, embedding, crc, vector FROM vectors ORDER BY row",
-    [SQL_USER_INSERT] = "INSERT INTO users (row, id, crc, decay, interests, attrs)"
-                        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [SQL_USER_UPDATE] = "UPDATE users SET crc = ?3, decay = ?4, interests = ?5, attrs = ?6"
-                        " WHERE row = ?1 AND id = ?2",
+    [SQL_USER_INSERT] = "INSERT INTO users (row, id, crc, text_crc, decay, interests, attrs)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_USER_UPDATE] =
+        "UPDATE users SET crc = ?3, text_crc = ?4, decay = ?5, interests = ?6, attrs = ?7"
+        " WHERE row = ?1 AND id = ?2",
     [SQL_USER_DELETE] = "DELETE FROM users WHERE row = ?1",
-    [SQL_USER_GET] = "SELECT row, id, crc, decay, interests, attrs FROM users WHERE row = ?1",
+    [SQL_USER_GET] =
+        "SELECT row, id, crc, text_crc, decay, interests, attrs FROM users WHERE row = ?1",
+    [SQL_USER_ROW] = "SELECT row FROM users WHERE id = ?1",
     [SQL_USER_NAME] = "SELECT id FROM users WHERE row = ?1",
-    [SQL_USERS_LOAD] = "SELECT row, id FROM users ORDER BY row",
-    [SQL_USERS_SCAN] = "SELECT row, id, crc, decay, interests, attrs FROM users ORDER BY row",
+    [SQL_USERS_LOAD] = "SELECT row, id, crc FROM users ORDER BY row",
+    [SQL_USERS_SCAN] = "SELECT row, id, crc, text_crc, decay, interests, attrs FROM users"
+                       " ORDER BY row",
     [SQL_USERS_RANGE] = "SELECT row, id FROM users WHERE row >= ?1 AND row < ?2 ORDER BY row",
     [SQL_EVENT_INSERT] = "INSERT INTO events (seq, user, item, action, time_ms, value, id)"
                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -98,36 +103,40 @@ static const char *const conn_sql_text[SQL_N] = {
 
 /* ---- Errors --------------------------------------------------------------------------------- */
 
+/* SQLite's codes to ours; what isn't here is a bug. A broken constraint is one of our own keys: the
+ * tables and memory disagree. */
+static const struct {
+    int sqlite, ours;
+} conn_codes[] = {
+    {SQLITE_OK, U2I_OK},
+    {SQLITE_ROW, U2I_OK},
+    {SQLITE_DONE, U2I_OK},
+    {SQLITE_NOMEM, U2I_ENOMEM},
+    {SQLITE_BUSY, U2I_EBUSY},
+    {SQLITE_LOCKED, U2I_EBUSY},
+    {SQLITE_CORRUPT, U2I_ECORRUPT},
+    {SQLITE_NOTADB, U2I_ECORRUPT},
+    {SQLITE_FORMAT, U2I_ECORRUPT},
+    {SQLITE_MISMATCH, U2I_ECORRUPT},
+    {SQLITE_SCHEMA, U2I_ECORRUPT},
+    {SQLITE_CONSTRAINT, U2I_ECORRUPT},
+    {SQLITE_READONLY, U2I_EREADONLY},
+    {SQLITE_TOOBIG, U2I_EINVAL},
+    {SQLITE_IOERR, U2I_EIO},
+    {SQLITE_FULL, U2I_EIO},
+    {SQLITE_CANTOPEN, U2I_EIO},
+    {SQLITE_PERM, U2I_EIO},
+    {SQLITE_NOLFS, U2I_EIO},
+    {SQLITE_PROTOCOL, U2I_EIO},
+};
+
 static int conn_code(int rc) {
-    switch (rc & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return U2I_OK;
-    case SQLITE_NOMEM:
-        return U2I_ENOMEM;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return U2I_EBUSY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_FORMAT:
-    case SQLITE_CONSTRAINT: /* our own keys: the tables and the memory disagree */
-        return U2I_ECORRUPT;
-    case SQLITE_READONLY:
-        return U2I_EREADONLY;
-    case SQLITE_TOOBIG:
-        return U2I_EINVAL;
-    case SQLITE_IOERR:
-    case SQLITE_FULL:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-    case SQLITE_NOLFS:
-    case SQLITE_PROTOCOL:
-        return U2I_EIO;
-    default:
-        return U2I_EINTERNAL;
+    for (size_t i = 0; i < sizeof conn_codes / sizeof *conn_codes; i++) {
+        if (conn_codes[i].sqlite == (rc & 0xff)) {
+            return conn_codes[i].ours;
+        }
     }
+    return U2I_EINTERNAL;
 }
 
 /* What the person at the keyboard can do about it. */
@@ -250,7 +259,13 @@ sqlite3_stmt *conn_statement(struct conn *c, enum conn_sql which, u2i_error_t *e
         const int rc = sqlite3_prepare_v3(c->db, conn_sql_text[which], -1,
                                           SQLITE_PREPARE_PERSISTENT, &c->statements[which], NULL);
         if (rc != SQLITE_OK) {
-            (void)conn_fail(c, rc, "prepare a statement", err); /* the caller returns err's code */
+            /* The caller returns err's code. Our statements are right, so the tables are not. */
+            if ((rc & 0xff) == SQLITE_ERROR) {
+                (void)error_set(err, U2I_ECORRUPT, "%s: the tables are damaged: %s", c->path,
+                                sqlite3_errmsg(c->db));
+            } else {
+                (void)conn_fail(c, rc, "prepare a statement", err);
+            }
             return NULL;
         }
     }

@@ -75,7 +75,7 @@ static int follow_read_item(struct follow *f, sqlite3_stmt *st, struct follow_ro
     if (vector != NULL) {
         out->vector = follow_keep(f, vector, f->store->base.dim * sizeof(float));
     }
-    return load_attrs(f->store, st, 4, &out->attrs, err);
+    return load_attrs(f->store, st, 4, load_item_sound(st, 3), &out->attrs, err);
 }
 
 /* Rows of a run that the file no longer has are in the list too, as absent. */

@@ -35,29 +35,51 @@ struct load {
 
 /* ---- Names and attributes ------------------------------------------------------------------- */
 
-int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, struct attrs **out,
-               u2i_error_t *err) {
-    const uint32_t row = (uint32_t)sqlite3_column_int64(st, 0);
-    const struct seal_text id = reader_text(st, 1);
+bool load_item_sound(sqlite3_stmt *st, int crc_column) {
+    return seal_item((uint32_t)sqlite3_column_int64(st, 0), reader_text(st, 1),
+                     reader_text(st, crc_column + 1),
+                     reader_text(st, crc_column + 2)) == sqlite3_column_int64(st, crc_column);
+}
+
+int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, bool sound,
+               struct attrs **out, u2i_error_t *err) {
     const struct seal_text category = reader_text(st, first_column);
     const struct seal_text json = reader_text(st, first_column + 1);
     u2i_error_t why = {.code = U2I_OK};
-    int rc = U2I_ECORRUPT;
-    if (seal_item(row, id, category, json) == sqlite3_column_int64(st, first_column - 1)) {
+    int rc = error_set(&why, U2I_ECORRUPT, "they do not match their checksum");
+    if (sound) {
         rc = attrs_parse(category.s, json.s, json.n, out, &why);
-    } else {
-        error_set(&why, U2I_ECORRUPT, "it does not match its checksum");
     }
     if (rc == U2I_OK || rc == U2I_ENOMEM) {
         return rc == U2I_OK ? rc : error_oom(err);
     }
-    log_line(&l->log, U2I_LOG_WARN, "%s: items row %u ('%.128s') goes without attributes: %s",
-             l->path, row, id.s == NULL ? "" : id.s, why.msg);
+    const struct seal_text id = reader_text(st, 1);
+    log_line(&l->log, U2I_LOG_WARN, "%s: items row %lld ('%.128s') goes without attributes: %s",
+             l->path, (long long)sqlite3_column_int64(st, 0), id.s == NULL ? "" : id.s, why.msg);
     return attrs_parse(NULL, NULL, 0, out, err);
 }
 
+/* A row that doesn't match its checksum may have lost its name: then it must not stand for another
+ * item or user. The table's index has every id a second time. */
+static int load_confirm(struct load *d, sqlite3_stmt *st, enum catalogue_names kind, bool *named) {
+    const struct seal_text id = reader_text(st, 1);
+    struct bind b =
+        bind_start(d->conn, kind == CATALOGUE_ITEMS ? SQL_ITEM_ROW : SQL_USER_ROW, &d->err);
+    bind_text(&b, id.s, id.n);
+    U2I_TRY(bind_step(&b, named, &d->err));
+    *named = *named && sqlite3_column_int64(b.statement, 0) == sqlite3_column_int64(st, 0);
+    bind_end(&b);
+    if (!*named) {
+        log_line(&d->store->log, U2I_LOG_WARN, "%s: %s row %lld has lost its id and is left out",
+                 d->store->path, kind == CATALOGUE_ITEMS ? "items" : "users",
+                 (long long)sqlite3_column_int64(st, 0));
+    }
+    return U2I_OK;
+}
+
 /* The current row's number and name into the catalogue; *named is false if they are damaged. */
-static int load_name(struct load *d, sqlite3_stmt *st, enum catalogue_names kind, bool *named) {
+static int load_name(struct load *d, sqlite3_stmt *st, enum catalogue_names kind, bool sound,
+                     bool *named) {
     struct catalogue *c = d->catalogue;
     const int64_t number = sqlite3_column_int64(st, 0);
     const struct seal_text name = reader_text(st, 1);
@@ -67,20 +89,24 @@ static int load_name(struct load *d, sqlite3_stmt *st, enum catalogue_names kind
                  d->store->path, (long long)number, name.s == NULL ? "" : name.s);
         return U2I_OK;
     }
-    const int rc = catalogue_name(c, kind, (uint32_t)number, name.s, name.n);
+    if (!sound) {
+        U2I_TRY(load_confirm(d, st, kind, named));
+    }
+    const int rc = *named ? catalogue_name(c, kind, (uint32_t)number, name.s, name.n) : U2I_OK;
     return rc == U2I_OK ? rc : error_oom(&d->err);
 }
 
 static int load_item(struct load *d, sqlite3_stmt *st) {
     struct catalogue *c = d->catalogue;
     const uint32_t row = (uint32_t)sqlite3_column_int64(st, 0);
+    const bool sound = load_item_sound(st, 3);
     bool named;
-    U2I_TRY(load_name(d, st, CATALOGUE_ITEMS, &named));
+    U2I_TRY(load_name(d, st, CATALOGUE_ITEMS, sound, &named));
     if (!named || sqlite3_column_int(st, 2) == 0) {
         return U2I_OK;
     }
     struct attrs *attrs = NULL;
-    U2I_TRY(load_attrs(d->store, st, 4, &attrs, &d->err));
+    U2I_TRY(load_attrs(d->store, st, 4, sound, &attrs, &d->err));
     const int rc = columns_put(c->columns, row, attrs, &d->err);
     attrs_free(attrs);
     roaring_bitmap_add(c->live, row);
@@ -110,8 +136,12 @@ static int load_names(struct load *d, enum conn_sql which, enum catalogue_names 
         if (!more) {
             break;
         }
+        const bool sound =
+            kind != CATALOGUE_USERS ||
+            seal_user((uint32_t)sqlite3_column_int64(b.statement, 0),
+                      reader_text(b.statement, 1)) == sqlite3_column_int64(b.statement, 2);
         bool named;
-        rc = load_name(d, b.statement, kind, &named);
+        rc = load_name(d, b.statement, kind, sound, &named);
     }
     bind_end(&b);
     return rc;
@@ -132,6 +162,7 @@ static int load_tail(struct load *d) {
         }
         const struct store_event_row row = change_event_of(b.statement);
         if (row.user < d->catalogue->end[CATALOGUE_USERS] &&
+            row.item < d->catalogue->end[CATALOGUE_ITEMS] &&
             tail_add(&d->catalogue->tail, &row, 1) != U2I_OK) {
             rc = error_oom(&d->err);
         }

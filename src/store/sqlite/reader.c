@@ -107,9 +107,10 @@ int reader_copy_item(const struct lite *l, sqlite3_stmt *st, struct arena *a,
 int reader_copy_user(const struct lite *l, sqlite3_stmt *st, struct arena *a,
                      struct store_user *out, u2i_error_t *err) {
     *out = (struct store_user){.row = (uint32_t)sqlite3_column_int64(st, 0),
-                               .decay = sqlite3_column_double(st, 3)};
-    const struct seal_text texts[3] = {reader_text(st, 1), reader_text(st, 4), reader_text(st, 5)};
-    if (seal_user(out->row, texts, out->decay) != sqlite3_column_int64(st, 2)) {
+                               .decay = sqlite3_column_double(st, 4)};
+    const struct seal_text texts[3] = {reader_text(st, 1), reader_text(st, 5), reader_text(st, 6)};
+    if (seal_user(out->row, texts[0]) != sqlite3_column_int64(st, 2) ||
+        seal_user_text(out->row, texts[1], texts[2], out->decay) != sqlite3_column_int64(st, 3)) {
         return reader_damaged(l, "users", out->row, texts[0].s, err);
     }
     const char **fields[] = {&out->id, &out->interests, &out->attrs_json};

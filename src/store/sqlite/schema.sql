@@ -45,7 +45,8 @@ CREATE TABLE vectors (
 CREATE TABLE users (
     row       INTEGER PRIMARY KEY,
     id        TEXT NOT NULL UNIQUE,
-    crc       INTEGER NOT NULL, -- of all other columns
+    crc       INTEGER NOT NULL, -- of row, id
+    text_crc  INTEGER NOT NULL, -- of row, interests, attrs, decay
     decay     REAL NOT NULL,
     interests TEXT,
     attrs     TEXT

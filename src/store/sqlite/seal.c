@@ -35,10 +35,12 @@ uint32_t seal_item_text(uint32_t row, struct seal_text title, struct seal_text t
     return seal_add(seal_add(seal_row(0, row), title), text);
 }
 
-uint32_t seal_user(uint32_t row, const struct seal_text texts[3], double decay) {
-    uint32_t crc = seal_row(0, row);
-    for (int i = 0; i < 3; i++) {
-        crc = seal_add(crc, texts[i]);
-    }
+uint32_t seal_user(uint32_t row, struct seal_text id) {
+    return seal_add(seal_row(0, row), id);
+}
+
+uint32_t seal_user_text(uint32_t row, struct seal_text interests, struct seal_text attrs,
+                        double decay) {
+    const uint32_t crc = seal_add(seal_add(seal_row(0, row), interests), attrs);
     return seal_bytes(crc, &decay, sizeof decay);
 }

@@ -26,7 +26,8 @@ struct seal_text seal_string(const char *s); /* of a NUL-terminated one or NULL 
 uint32_t seal_item(uint32_t row, struct seal_text id, struct seal_text category,
                    struct seal_text attrs);
 uint32_t seal_item_text(uint32_t row, struct seal_text title, struct seal_text text);
-uint32_t seal_user(uint32_t row, const struct seal_text texts[3],
-                   double decay); /* id, interests, attrs */
+uint32_t seal_user(uint32_t row, struct seal_text id);
+uint32_t seal_user_text(uint32_t row, struct seal_text interests, struct seal_text attrs,
+                        double decay);
 
 #endif

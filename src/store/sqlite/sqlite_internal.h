@@ -83,9 +83,13 @@ extern const char store_schema_sql[];
 
 /* load.c: the whole file as a new catalogue, read through two connections at one sequence. */
 int load_catalogue(struct lite *l, struct catalogue **out, u2i_error_t *err);
-/* A row's attributes as the file has them; damaged ones are logged and left out. */
-int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, struct attrs **out,
-               u2i_error_t *err);
+/* Attributes as the file has them in two columns (category, attrs) of the current row. Damaged ones
+ * (`sound`: the row matches its checksum) are logged and left out. */
+int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, bool sound,
+               struct attrs **out, u2i_error_t *err);
+/* Whether the current row of a table of items matches the checksum in `crc_column`, which the two
+ * columns of load_attrs() follow. */
+bool load_item_sound(sqlite3_stmt *st, int crc_column);
 /* The vector in two columns (crc, bytes) of the current row; NULL if there is none, or it is damaged
  * (logged). Not aligned. */
 const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row);

@@ -109,18 +109,23 @@ static void verify_item(struct verify *v, sqlite3_stmt *st) {
 
 static void verify_user(struct verify *v, sqlite3_stmt *st) {
     const int64_t row = sqlite3_column_int64(st, 0);
-    const struct seal_text texts[3] = {reader_text(st, 1), reader_text(st, 4), reader_text(st, 5)};
-    const double decay = sqlite3_column_double(st, 3);
+    const struct seal_text id = reader_text(st, 1);
+    const struct seal_text interests = reader_text(st, 5);
+    const struct seal_text attrs = reader_text(st, 6);
     if (row < 0 || row >= STORE_NONE) {
         verify_tell(v, "users", row, "the row number is out of range");
         return;
     }
-    verify_id(v, "users", row, texts[0]);
-    if (seal_user((uint32_t)row, texts, decay) != sqlite3_column_int64(st, 2)) {
-        verify_tell(v, "users", row, "the row does not match its checksum");
+    verify_id(v, "users", row, id);
+    if (seal_user((uint32_t)row, id) != sqlite3_column_int64(st, 2)) {
+        verify_tell(v, "users", row, "the id does not match its checksum");
     }
-    verify_text(v, "users", row, "interests", texts[1]);
-    verify_attrs(v, "users", row, texts[2]);
+    if (seal_user_text((uint32_t)row, interests, attrs, sqlite3_column_double(st, 4)) !=
+        sqlite3_column_int64(st, 3)) {
+        verify_tell(v, "users", row, "what is known of the user does not match its checksum");
+    }
+    verify_text(v, "users", row, "interests", interests);
+    verify_attrs(v, "users", row, attrs);
 }
 
 static void verify_blob(struct verify *v, sqlite3_stmt *st) {
