@@ -21,7 +21,7 @@ run $u2i init "$store"
 run $u2i import "$store" items $data/items.csv.gz
 run $u2i import "$store" events $data/events.csv.gz --no-value
 say "2. Three people: what they liked last, and what u2i recommends to them"
-$build/example_demo "$store" 556 "fantasy and adventure" 309 "film noir and other classics" \
+"$build/example_demo" "$store" 556 "fantasy and adventure" 309 "film noir and other classics" \
     388 "animation for children"
 cat <<NEXT
 

@@ -179,7 +179,8 @@ U2I_API int u2i_record(u2i_t *u, const u2i_event_t *events, size_t n, size_t eve
 /* Return non-zero to stop; the scan then returns U2I_OK. The event is valid during the call. */
 typedef int (*u2i_event_fn)(void *ctx, const u2i_event_t *event);
 /* The newest `limit` events of one user (newest first), or with user NULL all events of all users
- * in the order in which they were recorded (limit 0 = all). U2I_ENOTFOUND for an unknown user. */
+ * in the order in which they were recorded (limit 0 = all). Only the latter tell each event's `id`.
+ * The callback must not use the handle. U2I_ENOTFOUND for an unknown user. */
 U2I_API int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, void *ctx,
                             u2i_error_t *err);
 

@@ -63,7 +63,11 @@ static int popular_count(void *ctx, const struct store_event *ev,
 int popular_catch_up(struct engine *e, const struct settings *s, struct counted *c,
                      u2i_error_t *err) {
     struct popular_scan scan = {.counted = c, .settings = s, .err = err};
+    U2I_TRY(e->ops->read_begin(e->store, err));
+    const uint64_t seen = e->counted_seq; /* the log below has these, or they were removed since */
+    e->ops->read_end(e->store);
     U2I_TRY(e->ops->scan_events(e->store, c->seq, popular_count, &scan, err));
+    c->seq = c->seq < seen ? seen : c->seq;
     return scan.rc;
 }
 

@@ -42,6 +42,33 @@ static void every_change_moves_the_sequence_and_a_failure_does_not(void **state)
     s->ops->read_end(s);
 }
 
+static void count_call(void *ctx) {
+    ++*(int *)ctx;
+}
+
+static void what_is_to_run_alone_runs_once_before_the_call_returns(void **state) {
+    struct suite *f = *state;
+    int calls = 0;
+    f->s->ops->alone(f->s, count_call, &calls);
+    assert_int_equal(calls, 1);
+    suite_put(f->s, "a", NULL, suite_unit(1, 0, 0, 0)); /* the lock is free again */
+}
+
+static void stats_tell_when_events_were_last_removed(void **state) {
+    struct suite *f = *state;
+    struct store *s = f->s;
+    u2i_error_t err;
+    suite_put(s, "a", NULL, suite_unit(1, 0, 0, 0));
+    suite_view(s, "u", "a", 1, NULL);
+    suite_view(s, "v", "a", 2, NULL);
+    assert_int_equal(suite_stats(s).removed_sequence, 0);
+    SUITE_OK(s->ops->delete_user(s, "v", &err));
+    const uint64_t removed = suite_stats(s).sequence;
+    assert_int_equal(suite_stats(s).removed_sequence, removed);
+    suite_view(s, "u", "a", 3, NULL);
+    assert_int_equal(suite_stats(s).removed_sequence, removed);
+}
+
 static void stats_count_what_is_there(void **state) {
     struct suite *f = *state;
     struct store *s = f->s;
@@ -312,6 +339,8 @@ static void a_new_store_is_not_made_over_an_old_one(void **state) {
 static const struct suite_promise promises[] = {
     SUITE_PROMISE(the_listener_hears_every_commit_in_order),
     SUITE_PROMISE(every_change_moves_the_sequence_and_a_failure_does_not),
+    SUITE_PROMISE(what_is_to_run_alone_runs_once_before_the_call_returns),
+    SUITE_PROMISE(stats_tell_when_events_were_last_removed),
     SUITE_PROMISE(stats_count_what_is_there),
     SUITE_PROMISE(a_sound_store_verifies_without_a_fault),
     SUITE_PROMISE(the_longest_strings_fit),

@@ -17,6 +17,7 @@ struct verify {
     u2i_fault_fn fn;
     void *ctx;
     size_t faults;
+    bool oom; /* a check could not be made: no answer is better than a wrong one */
 };
 
 __attribute__((format(printf, 4, 5))) static void verify_tell(struct verify *v, const char *table,
@@ -53,7 +54,10 @@ static void verify_id(struct verify *v, const char *table, int64_t row, struct s
 static void verify_attrs(struct verify *v, const char *table, int64_t row, struct seal_text json) {
     struct attrs *attrs = NULL;
     u2i_error_t err;
-    if (attrs_parse(NULL, json.s, json.n, &attrs, &err) != U2I_OK) {
+    const int rc = attrs_parse(NULL, json.s, json.n, &attrs, &err);
+    if (rc == U2I_ENOMEM) {
+        v->oom = true;
+    } else if (rc != U2I_OK) {
         verify_tell(v, table, row, "attributes: %s", err.msg);
     }
     attrs_free(attrs);
@@ -158,7 +162,9 @@ static void verify_rows(struct verify *v, enum conn_sql which, const char *table
         }
     }
     bind_end(&b);
-    if (rc != U2I_OK) {
+    if (rc == U2I_ENOMEM) {
+        v->oom = true;
+    } else if (rc != U2I_OK) {
         verify_tell(v, table, -1, "%s", err.msg);
     }
 }
@@ -209,7 +215,9 @@ static void verify_query(struct verify *v, const char *table, const char *sql) {
             verify_tell(v, table, sqlite3_column_int64(st, 0), "%s", what == NULL ? "?" : what);
         }
     }
-    if (rc != SQLITE_DONE) {
+    if ((rc & 0xff) == SQLITE_NOMEM) {
+        v->oom = true;
+    } else if (rc != SQLITE_DONE) {
         verify_tell(v, table, -1, "%s", sqlite3_errstr(rc));
     }
     (void)sqlite3_finalize(st); /* repeats the step's result */
@@ -232,8 +240,11 @@ int verify_store(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2
         }
     }
     reader_give(v.store, v.conn);
-    if (rc == U2I_OK && faults != NULL) {
+    if (rc != U2I_OK || v.oom) {
+        return rc != U2I_OK ? rc : error_oom(err);
+    }
+    if (faults != NULL) {
         *faults = v.faults;
     }
-    return rc;
+    return U2I_OK;
 }
