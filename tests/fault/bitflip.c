@@ -212,12 +212,35 @@ static void bitflip_write_copy(const struct bitflip *b, size_t at, const unsigne
     (void)close(fd);
 }
 
-/* Looks at the copy; runs in a process of its own. */
-static int bitflip_look(const struct bitflip *b) {
-    u2i_t *u = NULL;
+/* Prints where two texts part. */
+static void bitflip_print_difference(const struct bitflip_text *sound,
+                                     const struct bitflip_text *now) {
+    size_t i = 0;
+    while (i < now->len && i < sound->len && now->data[i] == sound->data[i]) {
+        i++;
+    }
+    (void)fprintf(stderr, "sound: %.100s\nnow:   %.100s\n", sound->data + i, now->data + i);
+}
+
+static enum bitflip_fate bitflip_look_inside(const struct bitflip *b, u2i_t *u) {
     u2i_error_t err;
     size_t faults = 0;
     struct bitflip_text t = {0};
+    const int rc = u2i_verify(u, b->loud ? fault_print_fault : NULL, NULL, &faults, &err);
+    bitflip_read_all(u, &t);
+    const bool same = t.len == b->sound.len && memcmp(t.data, b->sound.data, t.len) == 0;
+    const bool found = rc != U2I_OK || faults > 0;
+    if (!same && !found) {
+        bitflip_print_difference(&b->sound, &t);
+    }
+    free(t.data);
+    return found ? BITFLIP_FOUND : same ? BITFLIP_HARMLESS : BITFLIP_SILENT;
+}
+
+/* Looks at the copy; runs in a process of its own. */
+static enum bitflip_fate bitflip_look(const struct bitflip *b) {
+    u2i_t *u = NULL;
+    u2i_error_t err;
     (void)alarm(60); /* a hang is a failure too */
     if (bitflip_open(b->copy, &u, &err) != U2I_OK) {
         if (b->loud) {
@@ -225,29 +248,16 @@ static int bitflip_look(const struct bitflip *b) {
         }
         return BITFLIP_REFUSED;
     }
-    const int rc = u2i_verify(u, b->loud ? fault_print_fault : NULL, NULL, &faults, &err);
-    if (rc != U2I_OK && b->loud) {
-        (void)fprintf(stderr, "verify: %s\n", err.msg);
-    }
-    bitflip_read_all(u, &t);
+    const enum bitflip_fate fate = bitflip_look_inside(b, u);
     (void)u2i_close(u); /* may fail: the file is damaged */
-    const bool same = t.len == b->sound.len && memcmp(t.data, b->sound.data, t.len) == 0;
-    if (!same && rc == U2I_OK && faults == 0) {
-        size_t i = 0;
-        while (i < t.len && i < b->sound.len && t.data[i] == b->sound.data[i]) {
-            i++;
-        }
-        (void)fprintf(stderr, "sound: %.100s\nnow:   %.100s\n", b->sound.data + i, t.data + i);
-    }
-    free(t.data);
-    return rc != U2I_OK || faults > 0 ? BITFLIP_FOUND : same ? BITFLIP_HARMLESS : BITFLIP_SILENT;
+    return fate;
 }
 
 static int bitflip_judge(struct bitflip *b, const char *what, size_t at) {
     (void)fflush(stdout);
     const pid_t pid = fork();
     if (pid == 0) {
-        exit(bitflip_look(b)); /* not _exit: leaks are looked for as well */
+        exit((int)bitflip_look(b)); /* not _exit: leaks are looked for as well */
     }
     int status = 0;
     if (pid < 0 || waitpid(pid, &status, 0) != pid) {

@@ -40,7 +40,7 @@ int change_write_item(struct txn *t, uint32_t row, bool new, bool live,
     bind_int(&b, row);
     bind_text(&b, id.s, id.n);
     bind_int(&b, live);
-    bind_int(&b, seal_item(row, id, category, attrs));
+    bind_int(&b, seal_item(row, live, id, category, attrs));
     bind_int(&b, seal_item_text(row, title, text));
     bind_text(&b, category.s, category.n);
     bind_text(&b, attrs.s, attrs.n);
@@ -186,7 +186,7 @@ static int change_delete_item(struct txn *t, const char *id, uint32_t row, u2i_e
     const struct seal_text none = {NULL, 0};
     struct bind b = bind_start(t->conn, SQL_ITEM_DELETE, err);
     bind_int(&b, row);
-    bind_int(&b, seal_item(row, seal_string(id), none, none));
+    bind_int(&b, seal_item(row, false, seal_string(id), none, none));
     bind_int(&b, seal_item_text(row, none, none));
     U2I_TRY(bind_run(&b, err));
     U2I_TRY(change_drop_vector(t, row, err));

@@ -178,7 +178,8 @@ static int dbfile_migrate_in(struct conn *c, const struct store_options *opt, u2
         return U2I_OK;
     }
     const bool create = format == 0;
-    if (create && opt->model == NULL) { /* just created, or left by a process that died creating it */
+    if (create &&
+        opt->model == NULL) { /* just created, or left by a process that died creating it */
         return error_set(err, U2I_ENOTFOUND, "the file is empty: there is no store in it");
     }
     if (create && (opt->dim == 0 || opt->dim > U2I_DIM_MAX || opt->model == NULL ||

@@ -36,8 +36,8 @@ struct load {
 /* ---- Names and attributes ------------------------------------------------------------------- */
 
 bool load_item_sound(sqlite3_stmt *st, int crc_column) {
-    return seal_item((uint32_t)sqlite3_column_int64(st, 0), reader_text(st, 1),
-                     reader_text(st, crc_column + 1),
+    return seal_item((uint32_t)sqlite3_column_int64(st, 0), sqlite3_column_int(st, 2) != 0,
+                     reader_text(st, 1), reader_text(st, crc_column + 1),
                      reader_text(st, crc_column + 2)) == sqlite3_column_int64(st, crc_column);
 }
 
@@ -46,10 +46,8 @@ int load_attrs(const struct lite *l, sqlite3_stmt *st, int first_column, bool so
     const struct seal_text category = reader_text(st, first_column);
     const struct seal_text json = reader_text(st, first_column + 1);
     u2i_error_t why = {.code = U2I_OK};
-    int rc = error_set(&why, U2I_ECORRUPT, "they do not match their checksum");
-    if (sound) {
-        rc = attrs_parse(category.s, json.s, json.n, out, &why);
-    }
+    const int rc = sound ? attrs_parse(category.s, json.s, json.n, out, &why)
+                         : error_set(&why, U2I_ECORRUPT, "they do not match their checksum");
     if (rc == U2I_OK || rc == U2I_ENOMEM) {
         return rc == U2I_OK ? rc : error_oom(err);
     }

@@ -95,7 +95,8 @@ int reader_copy_item(const struct lite *l, sqlite3_stmt *st, struct arena *a,
     *out = (struct store_item){.row = (uint32_t)sqlite3_column_int64(st, 0)};
     const struct seal_text texts[] = {reader_text(st, 1), reader_text(st, 5), reader_text(st, 6),
                                       reader_text(st, 7), reader_text(st, 8)};
-    if (seal_item(out->row, texts[0], texts[1], texts[2]) != sqlite3_column_int64(st, 3) ||
+    if (seal_item(out->row, sqlite3_column_int(st, 2) != 0, texts[0], texts[1], texts[2]) !=
+            sqlite3_column_int64(st, 3) ||
         seal_item_text(out->row, texts[3], texts[4]) != sqlite3_column_int64(st, 4)) {
         return reader_damaged(l, "items", out->row, texts[0].s, err);
     }

@@ -119,10 +119,13 @@ struct scan_settings {
 };
 
 static int scan_setting(void *ctx, sqlite3_stmt *st, bool *stop, u2i_error_t *err) {
-    (void)err; /* a row cannot fail */
     const struct scan_settings *s = ctx;
-    *stop = s->fn(s->ctx, (const char *)sqlite3_column_text(st, 0),
-                  (const char *)sqlite3_column_text(st, 1)) != 0;
+    const char *name = (const char *)sqlite3_column_text(st, 0);
+    const char *value = (const char *)sqlite3_column_text(st, 1);
+    if (name == NULL || value == NULL) { /* the columns are NOT NULL: a page was overwritten */
+        return error_set(err, U2I_ECORRUPT, "a row of the table settings is damaged");
+    }
+    *stop = s->fn(s->ctx, name, value) != 0;
     return U2I_OK;
 }
 

@@ -26,7 +26,7 @@ CREATE TABLE items (
     row      INTEGER PRIMARY KEY,
     id       TEXT NOT NULL UNIQUE,
     live     INTEGER NOT NULL,
-    crc      INTEGER NOT NULL, -- of row, id, category, attrs
+    crc      INTEGER NOT NULL, -- of row, live, id, category, attrs
     text_crc INTEGER NOT NULL, -- of row, title, text
     category TEXT,
     attrs    TEXT,

@@ -26,9 +26,11 @@ static uint32_t seal_add(uint32_t crc, struct seal_text t) {
     return seal_bytes(seal_bytes(crc, &length, sizeof length), t.s, t.s == NULL ? 0 : t.n);
 }
 
-uint32_t seal_item(uint32_t row, struct seal_text id, struct seal_text category,
+uint32_t seal_item(uint32_t row, bool live, struct seal_text id, struct seal_text category,
                    struct seal_text attrs) {
-    return seal_add(seal_add(seal_add(seal_row(0, row), id), category), attrs);
+    const uint8_t life = live ? 1 : 0;
+    const uint32_t crc = seal_bytes(seal_row(0, row), &life, 1);
+    return seal_add(seal_add(seal_add(crc, id), category), attrs);
 }
 
 uint32_t seal_item_text(uint32_t row, struct seal_text title, struct seal_text text) {

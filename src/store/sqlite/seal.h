@@ -7,6 +7,7 @@
 #ifndef U2I_STORE_SQLITE_SEAL_H
 #define U2I_STORE_SQLITE_SEAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,7 +24,7 @@ struct seal_text {
     size_t n;
 };
 struct seal_text seal_string(const char *s); /* of a NUL-terminated one or NULL */
-uint32_t seal_item(uint32_t row, struct seal_text id, struct seal_text category,
+uint32_t seal_item(uint32_t row, bool live, struct seal_text id, struct seal_text category,
                    struct seal_text attrs);
 uint32_t seal_item_text(uint32_t row, struct seal_text title, struct seal_text text);
 uint32_t seal_user(uint32_t row, struct seal_text id);

@@ -95,7 +95,7 @@ static void verify_item(struct verify *v, sqlite3_stmt *st) {
         return;
     }
     verify_id(v, "items", row, id);
-    if (seal_item((uint32_t)row, id, category, attrs) != sqlite3_column_int64(st, 3)) {
+    if (seal_item((uint32_t)row, live != 0, id, category, attrs) != sqlite3_column_int64(st, 3)) {
         verify_tell(v, "items", row, "id, category and attributes do not match their checksum");
     }
     if (seal_item_text((uint32_t)row, title, text) != sqlite3_column_int64(st, 4)) {
