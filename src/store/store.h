@@ -43,7 +43,7 @@ struct store_event {
     float value; /* > 0 */
 };
 
-/* An event as rows. `seq` is the store sequence that wrote it. */
+/* An event as rows. `seq` is the store sequence that wrote it: one of its own for each event. */
 struct store_event_row {
     uint64_t seq;
     int64_t time_ms;
@@ -89,7 +89,8 @@ struct store_events {
 struct store_listener {
     void *ctx;
     void (*events)(void *ctx, const struct store_event_row *events, size_t n);
-    /* Rows of the user's events that are being removed come with it. */
+    /* With the user's events that are being removed; without them (NULL, 0) if another process did it
+     * and they are gone: then a reset follows. */
     void (*user_deleted)(void *ctx, uint32_t user, const struct store_event_row *events, size_t n);
     /* A user's attributes, decay, or an item's vector or life changed: derived state of it is stale. */
     void (*user_changed)(void *ctx, uint32_t user);

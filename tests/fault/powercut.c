@@ -73,8 +73,28 @@ static int powercut_attach(struct powercut *p) {
     return ok ? 0 : -1;
 }
 
+static int powercut_mount_once(struct powercut *p) {
+    if (powercut_attach(p) == 0 && mount(p->device, p->mount_point, "ext4", MS_NOATIME, "") == 0) {
+        return 0;
+    }
+    const int cause = errno;
+    if (p->loop >= 0) {
+        (void)close(p->loop);
+        p->loop = -1;
+    }
+    errno = cause;
+    return -1;
+}
+
+/* Between asking for a free device and taking it another process may be faster, and the last one may
+ * still be on its way out. */
 static int powercut_mount(struct powercut *p) {
-    return powercut_attach(p) == 0 ? mount(p->device, p->mount_point, "ext4", MS_NOATIME, "") : -1;
+    int rc = powercut_mount_once(p);
+    for (int tries = 0; rc != 0 && errno == EBUSY && tries < 300; tries++) {
+        fault_sleep_us(10000);
+        rc = powercut_mount_once(p);
+    }
+    return rc;
 }
 
 /* The dead process's files may take a moment to go. The device goes too: it has a cache of its own, in
@@ -168,7 +188,7 @@ static void powercut_round(struct powercut *p, uint32_t round, uint32_t round_ms
 }
 
 int main(void) {
-    struct powercut p = {.rng = fault_rng_open("powercut")};
+    struct powercut p = {.rng = fault_rng_open("powercut"), .loop = -1};
     const uint32_t rounds = (uint32_t)fault_env("U2I_ROUNDS", 30);
     const uint32_t round_ms = (uint32_t)fault_env("U2I_ROUND_MS", 250);
     uint64_t acked = 0, late = 0, beyond = 0;

@@ -130,8 +130,13 @@ static int dbfile_ask(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) 
 
 static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
     struct conn c;
-    U2I_TRY(conn_open(&c, l->path, l->immutable ? CONN_IMMUTABLE : CONN_READ, err));
-    int rc = dbfile_look(&c, kind, err);
+    /* A journal beside the file: its creation was cut off by a power cut. What is in the file means
+     * nothing until it is rolled back, which only a connection that writes may do. */
+    const bool unfinished = !l->readonly && dbfile_beside(l->path, "-journal");
+    const enum conn_mode mode = l->immutable ? CONN_IMMUTABLE : unfinished ? CONN_WRITE : CONN_READ;
+    U2I_TRY(conn_open(&c, l->path, mode, err));
+    *kind = DBFILE_UNCLEAR;
+    int rc = unfinished ? U2I_OK : dbfile_look(&c, kind, err);
     if (rc == U2I_OK && *kind == DBFILE_UNCLEAR) {
         rc = dbfile_ask(&c, kind, err);
     }

@@ -43,7 +43,7 @@ void reader_give(struct lite *l, struct conn *c) {
         (void)conn_run(c, SQL_ROLLBACK, NULL); /* ends a read; there is nothing to lose */
     }
     (void)pthread_mutex_lock(&l->pool.lock);
-    const bool keep = l->pool.idle_n < LITE_POOL_MAX;
+    const bool keep = l->pool.idle_n < LITE_POOL_MAX && sqlite3_get_autocommit(c->db) != 0;
     if (keep) {
         l->pool.idle[l->pool.idle_n++] = c;
     }
