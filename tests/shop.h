@@ -59,11 +59,10 @@ static inline void shop_remove(const char *path) {
     }
 }
 
-static inline void shop_put(u2i_t *u, const char *id, const char *category, float x, float y,
-                            float z, float w) {
-    const float v[SHOP_DIM] = {x, y, z, w};
+/* `vector` has SHOP_DIM floats. */
+static inline void shop_put(u2i_t *u, const char *id, const char *category, const float *vector) {
     u2i_error_t err;
-    const u2i_item_t item = {.id = id, .title = id, .category = category, .vector = v};
+    const u2i_item_t item = {.id = id, .title = id, .category = category, .vector = vector};
     shop_ok(u2i_put_items(u, &item, 1, sizeof(item), &err), &err);
 }
 

@@ -66,7 +66,7 @@ static void bad_items_are_refused_by_name_and_nothing_is_put(void **state) {
 static void bad_events_are_refused_by_name_and_nothing_is_recorded(void **state) {
     (void)state;
     u2i_t *u = shop_open(":memory:", "none", SHOP_DIM);
-    shop_put(u, "x", NULL, 1, 0, 0, 0);
+    shop_put(u, "x", NULL, (const float[]){1, 0, 0, 0});
     const struct {
         u2i_event_t event;
         int code;

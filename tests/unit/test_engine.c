@@ -6,10 +6,10 @@
 
 static u2i_t *engine_shop(const char *location) {
     u2i_t *u = shop_open(location, "none", SHOP_DIM);
-    shop_put(u, "x", "X", 1, 0, 0, 0);
-    shop_put(u, "y", "Y", 0, 1, 0, 0);
-    shop_put(u, "z", "Z", 0, 0, 1, 0);
-    shop_put(u, "w", "W", 0, 0, 0, 1);
+    shop_put(u, "x", "X", (const float[]){1, 0, 0, 0});
+    shop_put(u, "y", "Y", (const float[]){0, 1, 0, 0});
+    shop_put(u, "z", "Z", (const float[]){0, 0, 1, 0});
+    shop_put(u, "w", "W", (const float[]){0, 0, 0, 1});
     return u;
 }
 
@@ -109,8 +109,8 @@ static void the_reason_is_the_item_that_pulled_most(void **state) {
     (void)state;
     u2i_t *u = engine_shop(":memory:");
     const int64_t t = shop_now_ms() - 10000;
-    shop_put(u, "near-x", NULL, 0.9f, 0.1f, 0, 0);
-    shop_put(u, "near-y", NULL, 0.1f, 0.9f, 0, 0);
+    shop_put(u, "near-x", NULL, (const float[]){0.9f, 0.1f, 0, 0});
+    shop_put(u, "near-y", NULL, (const float[]){0.1f, 0.9f, 0, 0});
     shop_event(u, "u", "purchase", "x", t);
     shop_event(u, "u", "click", "x", t + 1);
     shop_event(u, "u", "view", "y", t);
@@ -218,7 +218,7 @@ static void unknown_items_are_kept_for_later_if_asked(void **state) {
     u2i_result_t *r = shop_recommend(u, "u");
     assert_int_equal(u2i_result_hit(r, 0)->source, U2I_FROM_CATALOGUE);
     u2i_result_free(r);
-    shop_put(u, "later", NULL, 0, 0, 1, 0);
+    shop_put(u, "later", NULL, (const float[]){0, 0, 1, 0});
     r = shop_recommend(u, "u");
     assert_string_equal(u2i_result_hit(r, 0)->id, "z");
     assert_int_equal(u2i_result_hit(r, 0)->source, U2I_FROM_PROFILE);
@@ -243,7 +243,7 @@ static void a_deleted_item_is_never_returned_and_its_events_wait(void **state) {
     assert_int_equal(shop_find(r, "x"), -1);
     assert_int_equal(u2i_result_count(r), 3);
     u2i_result_free(r);
-    shop_put(u, "x", NULL, 1, 0, 0, 0);
+    shop_put(u, "x", NULL, (const float[]){1, 0, 0, 0});
     assert_float_equal(shop_score(u, "u", "x"), 1, 1e-5);
     u2i_close(u);
 }

@@ -10,10 +10,10 @@
 
 static u2i_t *defects_open(void) {
     u2i_t *u = shop_open(":memory:", "none", SHOP_DIM);
-    shop_put(u, "x", "X", 1, 0, 0, 0);
-    shop_put(u, "y", "Y", 0, 1, 0, 0);
-    shop_put(u, "z", "Z", 0, 0, 1, 0);
-    shop_put(u, "w", "W", 0, 0, 0, 1);
+    shop_put(u, "x", "X", (const float[]){1, 0, 0, 0});
+    shop_put(u, "y", "Y", (const float[]){0, 1, 0, 0});
+    shop_put(u, "z", "Z", (const float[]){0, 0, 1, 0});
+    shop_put(u, "w", "W", (const float[]){0, 0, 0, 1});
     return u;
 }
 
@@ -24,7 +24,7 @@ static float defects_share(double a, double b) {
 static void weights_stay_with_their_item_when_one_is_missing(void **state) {
     (void)state;
     u2i_t *u = defects_open();
-    shop_put(u, "gone", NULL, 0, 0, 1, 0);
+    shop_put(u, "gone", NULL, (const float[]){0, 0, 1, 0});
     const int64_t t = shop_now_ms() - 10000;
     shop_set(u, "profile_mode", "decay");
     shop_event(u, "u", "purchase", "x", t + 3000);
@@ -113,7 +113,7 @@ static void a_quote_in_a_category_neither_breaks_nor_injects_the_filter(void **s
     (void)state;
     static const char nasty[] = "O\"Neil' or category != \"\\";
     u2i_t *u = defects_open();
-    shop_put(u, "n", nasty, 1, 1, 0, 0);
+    shop_put(u, "n", nasty, (const float[]){1, 1, 0, 0});
     const u2i_param_t category = {.name = "c", .type = U2I_STRING, .value.s = nasty};
     u2i_query_t q = U2I_QUERY_INIT;
     q.filter = "category == {c}";
@@ -212,8 +212,8 @@ static void an_event_is_visible_to_the_next_read(void **state) {
     char path[256];
     shop_path(path, sizeof(path));
     u2i_t *writer = shop_open(path, "none", SHOP_DIM);
-    shop_put(writer, "x", NULL, 1, 0, 0, 0);
-    shop_put(writer, "y", NULL, 0, 1, 0, 0);
+    shop_put(writer, "x", NULL, (const float[]){1, 0, 0, 0});
+    shop_put(writer, "y", NULL, (const float[]){0, 1, 0, 0});
     u2i_t *reader = shop_open(path, NULL, 0);
     for (int i = 0; i < 300; i++) { /* the reference: 300 of 300 stale */
         char user[16];
@@ -238,9 +238,9 @@ static void everything_is_there_after_a_restart(void **state) {
     char path[256];
     shop_path(path, sizeof(path));
     u2i_t *u = shop_open(path, "none", SHOP_DIM);
-    shop_put(u, "x", "X", 1, 0, 0, 0);
-    shop_put(u, "y", "Y", 1, 1, 0, 0);
-    shop_put(u, "z", "Z", 0, 0, 1, 0);
+    shop_put(u, "x", "X", (const float[]){1, 0, 0, 0});
+    shop_put(u, "y", "Y", (const float[]){1, 1, 0, 0});
+    shop_put(u, "z", "Z", (const float[]){0, 0, 1, 0});
     shop_event(u, "u", "view", "x", 0);
     u2i_result_t *before = shop_recommend(u, "u");
     assert_int_equal(u2i_close(u), U2I_OK);
@@ -265,8 +265,8 @@ static void an_acknowledged_event_survives_a_kill(void **state) {
     char path[256];
     shop_path(path, sizeof(path));
     u2i_t *u = shop_open(path, "none", SHOP_DIM);
-    shop_put(u, "x", NULL, 1, 0, 0, 0);
-    shop_put(u, "y", NULL, 0, 1, 0, 0);
+    shop_put(u, "x", NULL, (const float[]){1, 0, 0, 0});
+    shop_put(u, "y", NULL, (const float[]){0, 1, 0, 0});
     assert_int_equal(u2i_close(u), U2I_OK);
     const pid_t child = fork();
     assert_true(child >= 0);

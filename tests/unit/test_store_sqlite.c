@@ -137,7 +137,7 @@ static int readonly_child(struct box *b) {
     if (s->ops->stats(s, &st, &err) != U2I_OK || st.items != 5 || st.events != 1) {
         return 3;
     }
-    if (box_try_view(s, "u", "item1", 1, NULL, NULL, &err) != U2I_EREADONLY) {
+    if (box_try_view(s, box_event("u", "item1", 1, NULL), NULL, &err) != U2I_EREADONLY) {
         return 4;
     }
     return s->ops->close(s) == U2I_OK ? 0 : 5;
@@ -302,7 +302,7 @@ static void damage_try(struct box *b) {
     }
     damage_check_vectors(s);
     (void)s->ops->verify(s, NULL, NULL, &faults, &err); /* may find or fail */
-    (void)box_try_view(s, "user1", "item3", 5, NULL, NULL, &err);
+    (void)box_try_view(s, box_event("user1", "item3", 5, NULL), NULL, &err);
     (void)box_put_range(s, 190, 20, &err);
     (void)s->ops->delete_user(s, "user2", &err);
     (void)s->ops->close(s);

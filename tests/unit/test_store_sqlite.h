@@ -175,9 +175,13 @@ static inline void box_put(struct store *s, int from, int n) {
     OK(box_put_range(s, from, n, &err));
 }
 
-static inline int box_try_view(struct store *s, const char *user, const char *item, int64_t at,
-                               const char *id, size_t *recorded, u2i_error_t *err) {
-    const struct store_event e = {user, item, "view", id, at, 1.0f};
+static inline struct store_event box_event(const char *user, const char *item, int64_t at,
+                                           const char *id) {
+    return (struct store_event){user, item, "view", id, at, 1.0f};
+}
+
+static inline int box_try_view(struct store *s, struct store_event e, size_t *recorded,
+                               u2i_error_t *err) {
     const struct store_events in = {.events = &e, .n = 1};
     return s->ops->put_events(s, &in, recorded, err);
 }
@@ -186,7 +190,7 @@ static inline size_t box_view(struct store *s, const char *user, const char *ite
                               const char *id) {
     u2i_error_t err;
     size_t recorded = 0;
-    OK(box_try_view(s, user, item, at, id, &recorded, &err));
+    OK(box_try_view(s, box_event(user, item, at, id), &recorded, &err));
     return recorded;
 }
 

@@ -32,8 +32,8 @@ static void *worker_record(void *arg) {
         size_t recorded = 0;
         (void)snprintf(user, sizeof user, "user%d", w->number);
         const bool bad = i % 4 == 3;
-        const int rc =
-            box_try_view(w->s, user, bad ? "nothing" : "item1", i, NULL, &recorded, &err);
+        const int rc = box_try_view(w->s, box_event(user, bad ? "nothing" : "item1", i, NULL),
+                                    &recorded, &err);
         w->recorded += (int)recorded;
         w->failed += rc == U2I_ENOTFOUND;
         if (rc != (bad ? U2I_ENOTFOUND : U2I_OK)) {
@@ -69,7 +69,7 @@ static void *worker_retry(void *arg) {
         u2i_error_t err;
         size_t recorded = 0;
         (void)snprintf(id, sizeof id, "event%d", i);
-        w->failed += box_try_view(w->s, "u", "item1", i, id, &recorded, &err) != U2I_OK;
+        w->failed += box_try_view(w->s, box_event("u", "item1", i, id), &recorded, &err) != U2I_OK;
         w->recorded += (int)recorded;
     }
     return NULL;
@@ -123,7 +123,7 @@ static void *worker_mix(void *arg) {
             rc = rc == U2I_ENOTFOUND ? U2I_OK : rc;
             break;
         default:
-            rc = box_try_view(w->s, name, "item1", i, NULL, NULL, &err);
+            rc = box_try_view(w->s, box_event(name, "item1", i, NULL), NULL, &err);
             w->recorded += rc == U2I_OK;
             break;
         }
@@ -353,7 +353,7 @@ static int process_write(struct box *b, const char *user) {
     }
     for (int i = 0; i < PROCESS_EVENTS; i++) {
         size_t recorded;
-        if (box_try_view(s, user, "item1", i, NULL, &recorded, &err) != U2I_OK) {
+        if (box_try_view(s, box_event(user, "item1", i, NULL), &recorded, &err) != U2I_OK) {
             (void)fprintf(stderr, "%s\n", err.msg);
             return 2;
         }
