@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "filter/attrs.h"
 #include "filter/filter.h"
-#include "filter/number.h"
+#include "base/number.h"
 #include "json/json.h"
 #include <stdio.h>
 

@@ -290,8 +290,9 @@ typedef struct u2i_hit { /* read-only, owned by the result; grows at the end */
 typedef struct u2i_result u2i_result_t; /* opaque; free with u2i_result_free() */
 
 /* All five: best first, ties by id, so equal stores give equal answers. Fewer than `limit` hits
- * only when fewer items pass the filter and the exclusions. Fields that a call does not name above
- * are ignored.
+ * only when fewer items pass the filter and the exclusions; but search by text gives only what has
+ * something in common with it, and similar items and users only those that have a vector. Fields
+ * that a call does not name above are ignored.
  * U2I_EINVAL, U2I_EFILTER, U2I_ETIMEOUT, U2I_ECORRUPT, U2I_EIO, U2I_ENOMEM. */
 
 /* What should this user see next? An unknown user is not an error but a cold start: interests,
@@ -347,13 +348,13 @@ typedef struct u2i_stats {
     { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "" }
 U2I_API int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err);
 
-/* One fault per call; `where` names the table and row, `what` the fault. */
+/* One fault per call; `where` names the table and row, `what` the fault. Must not be NULL. */
 typedef void (*u2i_fault_fn)(void *ctx, const char *where, const char *what);
 /* Checks every page, vector, text and reference; *faults gets their number. Returns U2I_OK when the
  * check could be made, also if it found faults. */
 U2I_API int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
 
-/* Return non-zero to stop. `total` may be 0 when it is not known. */
+/* Return non-zero to stop. `total` may be 0 when it is not known. Must not use the handle. */
 typedef int (*u2i_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 /* Learns word weights from the whole catalogue and embeds every item anew; happens by itself each
  * time a small catalogue doubles. Stopping keeps what is done, and it goes on at the next open. */

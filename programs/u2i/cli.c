@@ -2,6 +2,7 @@
 #include "cli.h"
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,8 +65,18 @@ int cli_exit_of(int rc) {
     }
 }
 
+const char *cli_skip_entry(const char *msg) {
+    static const char prefix[] = "entry ";
+    if (strncmp(msg, prefix, sizeof prefix - 1) != 0) {
+        return msg;
+    }
+    const char *const number = msg + sizeof prefix - 1;
+    const size_t digits = strspn(number, "0123456789");
+    return digits > 0 && strncmp(number + digits, ": ", 2) == 0 ? number + digits + 2 : msg;
+}
+
 int cli_fail(const u2i_error_t *err, const char *doing) {
-    const char *const msg = err->msg[0] != '\0' ? err->msg : u2i_rc_name(err->code);
+    const char *const msg = err->msg[0] != '\0' ? cli_skip_entry(err->msg) : u2i_rc_name(err->code);
     const char *const advice =
         err->code == U2I_EBUSY ? "; another process is writing, try again" : "";
     if (strncmp(msg, doing, strlen(doing)) == 0) {
@@ -78,9 +89,14 @@ int cli_fail(const u2i_error_t *err, const char *doing) {
 
 /* ---- The store -------------------------------------------------------------------------------- */
 
+#define CLI_NOTES_SHOWN 3 /* a damaged store has as many to say as it has rows */
+
+/* Of the one store that a run opens. It outlives the store, whose threads may still log. */
+static atomic_uint cli_notes;
+
 static void cli_log(void *ctx, int level, const char *line) {
     (void)ctx;
-    if (level <= U2I_LOG_WARN) {
+    if (level <= U2I_LOG_WARN && atomic_fetch_add(&cli_notes, 1) < CLI_NOTES_SHOWN) {
         cli_warn("%s", line);
     }
 }
@@ -124,6 +140,10 @@ int cli_open(const struct args *args, uint32_t flags, u2i_t **out) {
 
 int cli_close(u2i_t *store, int code) {
     const int rc = u2i_close(store);
+    const unsigned notes = atomic_exchange(&cli_notes, 0);
+    if (notes > CLI_NOTES_SHOWN) {
+        cli_warn("... and %u more: u2i verify", notes - CLI_NOTES_SHOWN);
+    }
     if (rc != U2I_OK && code == CLI_OK) {
         cli_error("closing the store: %s; the last write may not be on disk", u2i_rc_name(rc));
         return CLI_ERROR;

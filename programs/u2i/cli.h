@@ -25,7 +25,9 @@ extern const struct option_spec cli_json_options[];   /* --json */
 /* Prints one harmless line. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
-int cli_no_memory(void);                                 /* says so; CLI_ERROR */
+int cli_no_memory(void); /* says so; CLI_ERROR */
+/* A message without the "entry 3: " that counts in a batch which the user has never seen. */
+const char *cli_skip_entry(const char *msg);
 int cli_exit_of(int rc);                                 /* exit code for an enum u2i_rc */
 int cli_fail(const u2i_error_t *err, const char *doing); /* "u2i: DOING: MESSAGE" */
 

@@ -1,9 +1,11 @@
 /* u2i export: everything of one kind, in a form that u2i import reads back to the same.
  *
- * A file is written beside its name first (NAME.part) and renamed when it is whole, so that a name
- * never stands for half an export. */
+ * A file is written beside its name first and renamed when it is whole (target.c), so that a name
+ * never stands for half an export. SIGINT and SIGTERM remove what there is of it. */
 #include "commands.h"
+#include "target.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +49,23 @@ struct export_output {
     bool failed;         /* errno says why */
 };
 
+/* Set by a signal handler, which can reach nothing else. */
+static volatile sig_atomic_t export_stop;
+
+static void export_on_signal(int number) {
+    (void)number;
+    export_stop = 1;
+}
+
+static void export_watch_signals(void) {
+    struct sigaction action = {.sa_handler = export_on_signal};
+    action.sa_flags = (int)SA_RESETHAND; /* the second one kills */
+    (void)sigemptyset(&action.sa_mask);
+    /* Cannot fail with these numbers; without them, ^C would only leave a file behind. */
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 static void export_flush(struct export_output *out) {
@@ -68,7 +87,7 @@ static int export_row(struct export_output *out) {
     if (out->text.n >= EXPORT_FLUSH_BYTES) {
         export_flush(out);
     }
-    return out->failed;
+    return out->failed || export_stop;
 }
 
 static void export_cell(struct export_output *out, bool first, const char *s) {
@@ -197,59 +216,86 @@ static bool export_is_csv(const char *name, const char *format) {
                : strcmp(format, "csv") == 0;
 }
 
-static bool export_begin(struct export_output *out, const char *part, bool gz, FILE *standard) {
-    if (part == NULL) {
+/* To the target (NULL = the standard output). */
+static bool export_begin(struct export_output *out, const struct target *target, FILE *standard) {
+    if (target == NULL) {
         out->file = standard;
-    } else if (gz) {
-        out->gz = gzopen(part, "wb6");
+    } else if (export_name_ends(target->name, ".gz")) {
+        out->gz = gzdopen(target->fd, "wb6");
     } else {
-        out->file = fopen(part, "wb");
+        out->file = fdopen(target->fd, "wb");
     }
-    return out->file != NULL || out->gz != NULL;
+    if (out->file == NULL && out->gz == NULL) {
+        (void)close(target->fd); /* nothing was written */
+        return false;
+    }
+    return true;
 }
 
 /* Closes, syncs nothing: an export can be made again. */
 static void export_end(struct export_output *out, FILE *standard) {
+    const int why = errno;
+    bool closed = true;
     if (out->gz != NULL) {
-        out->failed = gzclose(out->gz) != Z_OK || out->failed;
+        closed = gzclose(out->gz) == Z_OK;
     } else if (out->file != NULL && out->file != standard) {
-        out->failed = fclose(out->file) != 0 || out->failed;
+        closed = fclose(out->file) == 0;
     }
+    if (out->failed) {
+        errno = why; /* the first failure is the cause */
+    }
+    out->failed = out->failed || !closed;
+}
+
+/* Scans and writes; the file is closed, and says nothing of its name yet. */
+static int export_write(const struct cli *cli, const struct args *args, u2i_t *store,
+                        struct export_output *out) {
+    u2i_error_t err = {0};
+    const int rc = export_scan(store, args_word(args, 1), out, &err);
+    export_flush(out);
+    export_end(out, cli->out);
+    if (export_stop) {
+        cli_error("interrupted; nothing is exported");
+        return CLI_INTERRUPTED;
+    }
+    if (out->failed) {
+        const char *const name = args_value(args, "output");
+        cli_error("%s: %s", strcmp(name, "-") == 0 ? "stdout" : name, strerror(errno));
+        return CLI_ERROR;
+    }
+    return rc == U2I_OK ? CLI_OK : cli_fail(&err, "export");
+}
+
+static int export_to_file(const struct cli *cli, const struct args *args, u2i_t *store,
+                          struct export_output *out) {
+    const char *const name = args_value(args, "output");
+    struct target target;
+    if (target_is_store(name, cli_store_path(args))) {
+        cli_error("-o %s is the store itself; name another file", name);
+        return CLI_USAGE;
+    }
+    export_watch_signals();
+    int code = CLI_ERROR;
+    if (target_open(&target, name) != 0 || !export_begin(out, &target, cli->out)) {
+        cli_error("%s: %s", name, strerror(errno));
+    } else {
+        code = export_write(cli, args, store, out);
+    }
+    if (target_close(&target, code == CLI_OK) != 0) {
+        cli_error("%s: %s", name, strerror(errno));
+        code = CLI_ERROR;
+    }
+    return code;
 }
 
 static int export_to(const struct cli *cli, const struct args *args, u2i_t *store,
                      struct export_output *out) {
-    const char *const name = args_value(args, "output"), *const kind = args_word(args, 1);
-    const bool standard = strcmp(name, "-") == 0;
-    struct text part = {0};
-    u2i_error_t err = {0};
-    int code = CLI_ERROR;
-    text_fmt(&part, "%s.part", name);
-    if (!text_ok(&part)) {
-        return cli_no_memory();
+    const char *const name = args_value(args, "output");
+    if (strcmp(name, "-") != 0 && strcmp(name, "/dev/stdout") != 0) {
+        return export_to_file(cli, args, store, out);
     }
-    if (!export_begin(out, standard ? NULL : part.p, export_name_ends(name, ".gz"), cli->out)) {
-        cli_error("%s: %s", part.p, strerror(errno));
-        goto out;
-    }
-    const int rc = export_scan(store, kind, out, &err);
-    export_flush(out);
-    export_end(out, cli->out);
-    if (rc != U2I_OK) {
-        code = cli_fail(&err, "export");
-    } else if (out->failed) {
-        cli_error("%s: %s", standard ? "stdout" : part.p, strerror(errno));
-    } else if (!standard && rename(part.p, name) != 0) {
-        cli_error("%s: %s", name, strerror(errno));
-    } else {
-        code = CLI_OK;
-    }
-    if (code != CLI_OK && !standard) {
-        (void)unlink(part.p); /* half an export helps nobody; what was wrong has been said */
-    }
-out:
-    text_free(&part);
-    return code;
+    (void)export_begin(out, NULL, cli->out); /* it is open */
+    return export_write(cli, args, store, out);
 }
 
 static int export_run(struct cli *cli, const struct args *args) {
@@ -281,5 +327,5 @@ const struct command cmd_export = {
     .args = export_args,
     .options = {export_options, cli_common_options},
     .examples = export_examples,
-    .exits = {CLI_NOTFOUND, CLI_LATER},
+    .exits = {CLI_NOTFOUND, CLI_LATER, CLI_INTERRUPTED},
     .run = export_run};

@@ -5,6 +5,7 @@
  * (import_events.c). SIGINT and SIGTERM end it after the batch in flight. */
 #include "commands.h"
 #include "import.h"
+#include "target.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -103,10 +104,43 @@ static uint64_t import_fingerprint(const struct input *in) {
     return rows_hash(name, peek, at);
 }
 
+/* Only now: a file is not emptied for an import that cannot begin. */
+static int import_open_errors(struct import *im) {
+    if (im->errors_name == NULL || im->errors != NULL) {
+        return CLI_OK;
+    }
+    im->errors = fopen(im->errors_name, "w");
+    if (im->errors == NULL) {
+        cli_error("%s: %s", im->errors_name, strerror(errno));
+        return CLI_ERROR;
+    }
+    return CLI_OK;
+}
+
+/* --errors may name neither the store nor what is read. */
+static int import_check_errors(const struct import *im, const struct args *args) {
+    if (im->errors_name == NULL) {
+        return CLI_OK;
+    }
+    bool taken = target_is_store(im->errors_name, cli_store_path(args));
+    for (size_t i = 2; i < args->words_n; i++) {
+        taken = taken || target_is_input(im->errors_name, args->words[i]);
+    }
+    if (taken) {
+        cli_error("--errors %s is the store or one of the files to import; name another file",
+                  im->errors_name);
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
 static int import_open(struct import *im, const char *path) {
     struct input *in;
     char why[160];
     if (input_open(path, &in, why, sizeof why) != 0) {
+        if (import_stop) {
+            return CLI_INTERRUPTED; /* a signal also ends a wait for a writer */
+        }
         cli_error("%s: %s", path, why);
         return CLI_ERROR;
     }
@@ -117,6 +151,7 @@ static int import_open(struct import *im, const char *path) {
     if (code == CLI_OK) {
         code = im->kind->check(im);
     }
+    code = code == CLI_OK ? import_open_errors(im) : code;
     struct text unused = {0};
     if (code == CLI_OK) {
         rows_list_columns(im->rows, true, &unused);
@@ -132,7 +167,10 @@ static int import_open(struct import *im, const char *path) {
 static int import_rows(struct import *im) {
     struct row row;
     int rc, code = CLI_OK;
-    while (code == CLI_OK && !import_stop && (rc = rows_next(im->rows, &row)) != ROWS_END) {
+    /* What came before a signal that ended a wait for data is in memory: it still counts. */
+    const bool drains = import_stop && *input_error(im->in) != '\0';
+    while (code == CLI_OK && (drains || !import_stop) &&
+           (rc = rows_next(im->rows, &row)) != ROWS_END) {
         const uint64_t line = rows_line(im->rows);
         if (rc == ROWS_FAILED) {
             progress_clear(&im->progress);
@@ -148,7 +186,7 @@ static int import_rows(struct import *im) {
         }
         im->file.read++;
         im->done_line = line;
-        code = rc == ROWS_BAD ? import_bad(im, line, rows_error(im->rows))
+        code = rc == ROWS_BAD ? import_bad_row(im, line, rows_error(im->rows))
                               : import_batch_add(im, &row);
         progress_show(&im->progress, input_name(im->in), im->file.read, input_position(im->in),
                       input_size(im->in));
@@ -171,7 +209,7 @@ static uint64_t import_count(const struct import *im) {
 
 static int import_report(const struct import *im, bool json) {
     const struct import_counts *const c = &im->file;
-    const uint64_t good = c->read - c->bad, there = good > c->fresh ? good - c->fresh : 0;
+    const uint64_t there = c->put > c->fresh ? c->put - c->fresh : 0;
     const double seconds = progress_seconds(&im->progress);
     const double rate = seconds > 0 ? (double)c->read / seconds : 0;
     struct text line = {0};
@@ -213,6 +251,14 @@ static void import_say_how_to_go_on(const struct import *im) {
         im->file_name, (unsigned long long)im->done_line, (unsigned long long)im->done_line + 1);
 }
 
+static void import_say_interrupted(const struct import *im) {
+    if (im->done_line == 0) {
+        cli_error("interrupted before the first row; nothing of it is imported");
+    } else {
+        import_say_how_to_go_on(im);
+    }
+}
+
 static int import_file(struct import *im, const char *path, bool json) {
     im->file = (struct import_counts){0};
     im->done_line = 0;
@@ -223,12 +269,16 @@ static int import_file(struct import *im, const char *path, bool json) {
         code = import_rows(im);
         const uint64_t after = import_count(im);
         im->file.fresh += after > before ? after - before : 0;
+        if (im->file.fresh > im->file.put) {
+            im->file.fresh = im->file.put; /* the others are another importer's */
+        }
+        im->total.put += im->file.put;
         const int reported = import_report(im, json);
         code = code == CLI_OK ? reported : code;
-        if (code == CLI_OK && import_stop) {
-            import_say_how_to_go_on(im);
-            code = CLI_INTERRUPTED;
-        }
+    }
+    if (import_stop && (code == CLI_OK || im->done_line == 0)) {
+        import_say_interrupted(im);
+        code = CLI_INTERRUPTED;
     }
     rows_close(im->rows);
     im->rows = NULL;
@@ -256,7 +306,7 @@ static int import_read_char(const struct args *args, const char *name, char *out
 }
 
 static int import_read_options(struct import *im, const struct args *args) {
-    const char *const errors = args_value(args, "errors");
+    im->errors_name = args_value(args, "errors");
     im->format.format = rows_format_of(args_value(args, "format"));
     im->format.columns = args_value(args, "columns");
     int code = import_read_char(args, "delimiter", &im->format.delimiter);
@@ -266,14 +316,11 @@ static int import_read_options(struct import *im, const struct args *args) {
     code = code == CLI_OK ? args_number(args, "from-line", 1, UINT64_MAX, &im->from_line) : code;
     code =
         code == CLI_OK ? fields_init(&im->fields, im->kind->fields, args, im->kind->attrs) : code;
-    if (code == CLI_OK && errors != NULL && (im->errors = fopen(errors, "w")) == NULL) {
-        cli_error("%s: %s", errors, strerror(errno));
-        code = CLI_ERROR;
-    }
     return code;
 }
 
-static void import_say_bad(const struct import *im, const char *errors) {
+static void import_say_bad(const struct import *im) {
+    const char *const errors = im->errors_name;
     if (im->total.bad > 10) {
         cli_error("%llu bad rows; %s%s", (unsigned long long)im->total.bad,
                   errors != NULL ? "all are in " : "--errors FILE writes them all",
@@ -283,7 +330,6 @@ static void import_say_bad(const struct import *im, const char *errors) {
 
 static int import_run(struct cli *cli, const struct args *args) {
     const char *const kind = args_word(args, 1);
-    const char *const errors = args_value(args, "errors");
     struct import im = {.cli = cli};
     im.kind = strcmp(kind, "items") == 0    ? &import_items
               : strcmp(kind, "events") == 0 ? &import_events
@@ -292,6 +338,7 @@ static int import_run(struct cli *cli, const struct args *args) {
     if (code == CLI_OK) {
         code = cli_open(args, U2I_OPEN_EXISTING, &im.store);
     }
+    code = code == CLI_OK ? import_check_errors(&im, args) : code;
     code = code == CLI_OK ? im.kind->start(&im, args) : code;
     code = code == CLI_OK ? import_batch_start(&im) : code;
     if (code == CLI_OK) {
@@ -299,13 +346,16 @@ static int import_run(struct cli *cli, const struct args *args) {
         for (size_t i = 2; code == CLI_OK && i < args->words_n; i++) {
             code = import_file(&im, args->words[i], args_has(args, "json"));
         }
-        import_say_bad(&im, errors);
+        import_say_bad(&im);
+        if (code == CLI_OK && im.total.bad > 0 && im.total.put == 0) {
+            code = CLI_BADROWS;
+        }
     }
     import_batch_free(&im);
     json_decref(im.action_map);
     fields_free(&im.fields);
     if (im.errors != NULL && fclose(im.errors) != 0) {
-        cli_error("%s: %s", errors, strerror(errno));
+        cli_error("%s: %s", im.errors_name, strerror(errno));
         code = code == CLI_OK ? CLI_ERROR : code;
     }
     return cli_close(im.store, code);

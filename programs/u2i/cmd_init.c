@@ -97,6 +97,10 @@ static int init_run(struct cli *cli, const struct args *args) {
     if (path == NULL) {
         return CLI_USAGE;
     }
+    if (strcmp(path, ":memory:") == 0) {
+        cli_error("a store in memory ends with the command: name a file");
+        return CLI_USAGE;
+    }
     if (args_has(args, "dim") && args_number(args, "dim", 1, U2I_DIM_MAX, &dim) != CLI_OK) {
         return CLI_USAGE;
     }

@@ -18,7 +18,7 @@ static const struct option_spec record_options[] = {
      .letter = 't',
      .value = "TIME",
      .help = "when: Unix seconds or milliseconds, or 2024-05-17T08:30:00Z; now when left out"},
-    {.name = "value", .value = "X", .help = "multiplies the action's weight, e.g. a quantity"},
+    {.name = "value", .value = "X", .help = "multiplies the action's weight, e.g. a rating"},
     {.name = "id", .value = "ID", .help = "an event id: recording it again changes nothing"},
     {0}};
 

@@ -1,5 +1,6 @@
 /* u2i verify: is the store sound? */
 #include "commands.h"
+#include <string.h>
 
 static const struct arg_spec verify_args[] = {CLI_STORE_ARG, {0}};
 
@@ -30,14 +31,40 @@ static void verify_on_fault(void *ctx, const char *where, const char *what) {
     text_free(&line);
 }
 
+/* A store that is too damaged to be opened has one fault: that one. The library's advice is to run
+ * what is being run. */
+static int verify_refuse_open(struct verify_output *out, const char *path, u2i_error_t *err) {
+    char *const advice = strstr(err->msg, "; the file is damaged");
+    if (err->code == U2I_ENOTFOUND) {
+        cli_error("%s: there is no such store; u2i init %s makes one", path, path);
+        return CLI_NOTFOUND;
+    }
+    if (err->code != U2I_ECORRUPT) {
+        const int code = cli_fail(err, path);
+        return code == CLI_LATER ? CLI_LATER : CLI_ERROR;
+    }
+    if (advice != NULL) {
+        *advice = '\0';
+    }
+    verify_on_fault(out, "file", err->msg);
+    cli_error("1 fault, and the store cannot be opened with it; restore a backup");
+    return CLI_FAULTS;
+}
+
 static int verify_run(struct cli *cli, const struct args *args) {
     struct verify_output out = {cli, args_has(args, "json")};
-    u2i_t *store;
+    const char *const path = cli_store_path(args);
+    u2i_options_t opt = U2I_OPTIONS_INIT; /* without a log: what it would say are the faults */
+    u2i_t *store = NULL;
     u2i_error_t err;
     size_t faults = 0;
-    int code = cli_open(args, U2I_OPEN_EXISTING | U2I_OPEN_READONLY, &store);
-    if (code != CLI_OK) {
-        return code;
+    int code = CLI_OK;
+    if (path == NULL) {
+        return CLI_USAGE;
+    }
+    opt.flags = U2I_OPEN_EXISTING | U2I_OPEN_READONLY;
+    if (u2i_open(path, &opt, &store, &err) != U2I_OK) {
+        return verify_refuse_open(&out, path, &err);
     }
     if (u2i_verify(store, verify_on_fault, &out, &faults, &err) != U2I_OK) {
         code = cli_fail(&err, "verify");
@@ -55,8 +82,8 @@ const struct command cmd_verify = {
     .name = "verify",
     .summary = "check every page, vector, text and reference of a store",
     .about =
-        "Prints each fault with its place. Nothing is changed. A file that cannot be opened at\n"
-        "all is exit code 1.\n",
+        "Prints each fault with its place. Nothing is changed. A file that is too damaged to be\n"
+        "opened, or no store, is a fault too.\n",
     .args = verify_args,
     .options = {cli_json_options, cli_common_options},
     .examples = verify_examples,

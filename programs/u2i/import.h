@@ -34,7 +34,7 @@ struct import_kind {
 extern const struct import_kind import_items, import_events, import_users;
 
 struct import_counts {
-    uint64_t read, fresh, bad;
+    uint64_t read, put, fresh, bad; /* put: the library took them, new or not */
 };
 
 struct import {
@@ -45,6 +45,9 @@ struct import {
     struct rows_options format;
     uint64_t max_errors, batch, from_line;
     FILE *errors; /* NULL = stderr, the first ones */
+    const char
+        *errors_name; /* of --errors, or NULL; it is opened when there is something to read */
+    bool stopped;     /* it has been said that --max-errors is exceeded */
     char list_separator;
 
     uint32_t dim;     /* of the store's vectors */
@@ -78,7 +81,10 @@ int import_batch_start(struct import *im);
 void import_batch_free(struct import *im);
 int import_batch_add(struct import *im, const struct row *row);
 int import_batch_flush(struct import *im);
-/* Reports a bad row; CLI_BADROWS when that was one too many. */
+/* Reports a bad row; CLI_BADROWS when that was one too many. The batch before it is written first if
+ * so, because the library may find a row in it at which to stop already. */
+int import_bad_row(struct import *im, uint64_t line, const char *why);
+/* The same for a row of the batch itself. */
 int import_bad(struct import *im, uint64_t line, const char *why);
 
 /* For the kinds. The first cell with a role; NULL if there is none. */

@@ -51,6 +51,10 @@ int import_bad(struct import *im, uint64_t line, const char *why) {
     if (im->total.bad <= im->max_errors) {
         return CLI_OK;
     }
+    if (im->stopped) {
+        return CLI_BADROWS;
+    }
+    im->stopped = true;
     progress_clear(&im->progress);
     cli_error("stopped at %s:%llu: %llu bad %s, and --max-errors allows %llu; "
               "good rows before it are imported",
@@ -82,6 +86,7 @@ int import_batch_flush(struct import *im) {
         const int rc = im->kind->put(im, im->elements, im->n, &fresh, &err);
         if (rc == U2I_OK) {
             im->file.fresh += fresh;
+            im->file.put += im->n;
             break;
         }
         if (!import_batch_blames(im, rc, &err)) {
@@ -90,7 +95,7 @@ int import_batch_flush(struct import *im) {
             break;
         }
         const size_t bad = (size_t)err.offset;
-        const int too_many = import_bad(im, im->lines[bad], err.msg);
+        const int too_many = import_bad(im, im->lines[bad], cli_skip_entry(err.msg));
         import_batch_remove(im, bad);
         if (too_many != CLI_OK) {
             code = too_many;
@@ -101,6 +106,11 @@ int import_batch_flush(struct import *im) {
     pool_reset(&im->pool);
     memset(im->slots, 0, im->slots_n * sizeof *im->slots);
     return code;
+}
+
+int import_bad_row(struct import *im, uint64_t line, const char *why) {
+    const int code = im->total.bad >= im->max_errors ? import_batch_flush(im) : CLI_OK;
+    return code == CLI_OK ? import_bad(im, line, why) : code;
 }
 
 /* ---- Ids of a batch --------------------------------------------------------------------------- */
@@ -164,7 +174,7 @@ int import_batch_add(struct import *im, const struct row *row) {
     memset(element, 0, im->kind->element_size);
     text_clear(&im->why);
     if (!import_utf8(im, row) || !im->kind->fill(im, row, element)) {
-        return import_bad(im, row->line, text_cstr(&im->why));
+        return import_bad_row(im, row->line, text_cstr(&im->why));
     }
     im->lines[im->n] = row->line;
     im->n++;

@@ -13,7 +13,8 @@ const struct exit_spec options_exits[] = {
     {CLI_ERROR, "it failed: a file, the store or the system; the message says what"},
     {CLI_USAGE, "the command line, a value or the filter is wrong"},
     {CLI_NOTFOUND, "no such store, user, item or setting"},
-    {CLI_BADROWS, "more bad rows than --max-errors allows; the good ones before are imported"},
+    {CLI_BADROWS,
+     "more bad rows than --max-errors allows (the good ones before are imported), or no good one"},
     {CLI_FAULTS, "the store has faults"},
     {CLI_LATER, "the store was locked or the time was up; try again"},
     {CLI_INTERRUPTED, "interrupted; what is imported stays, and the same command goes on"},
@@ -258,6 +259,16 @@ static int args_check_words(const struct args *args) {
     return CLI_OK;
 }
 
+/* A number below zero is a word: no option's letter is a digit. */
+static bool args_is_number(const char *word) {
+    char *end;
+    if (word[0] != '-' || strspn(word + 1, ".0123456789") == 0) {
+        return false;
+    }
+    (void)strtod(word, &end);
+    return *end == '\0';
+}
+
 int args_parse(const struct command *command, int argc, char **argv, struct args *out) {
     *out = (struct args){.command = command};
     const size_t room = (size_t)argc + 1;
@@ -276,7 +287,7 @@ int args_parse(const struct command *command, int argc, char **argv, struct args
             options = false;
         } else if (options && word[0] == '-' && word[1] == '-') {
             rc = args_parse_long(out, &c);
-        } else if (options && word[0] == '-' && word[1] != '\0') {
+        } else if (options && word[0] == '-' && word[1] != '\0' && !args_is_number(word)) {
             rc = args_parse_short(out, &c);
         } else {
             out->words[out->words_n++] = word;

@@ -182,6 +182,10 @@ int query_init(struct query *q, const struct args *args) {
     if (code == CLI_OK) {
         code = args_number(args, "timeout", 0, UINT32_MAX, &timeout_ms);
     }
+    if (code == CLI_OK && args_has(args, "param") && args_value(args, "filter") == NULL) {
+        cli_error("--param gives a value to a {name} in --filter, and there is no --filter");
+        code = CLI_USAGE;
+    }
     if (code == CLI_OK) {
         code = query_init_params(q, args);
     }
@@ -213,6 +217,33 @@ void query_free(struct query *q) {
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
+#define QUERY_WINDOW_BYTES 60 /* of a filter, around the mark */
+
+static bool query_is_inside_char(const char *s, size_t at) {
+    return ((unsigned char)s[at] & 0xc0) == 0x80;
+}
+
+/* The filter, or its part around the mark, with the mark in the line below. */
+static void query_show_mark(const char *filter, size_t at) {
+    const size_t n = strlen(filter), half = QUERY_WINDOW_BYTES / 2;
+    size_t from = n <= QUERY_WINDOW_BYTES || at <= half ? 0 : at - half;
+    size_t to =
+        n <= QUERY_WINDOW_BYTES || n - from <= QUERY_WINDOW_BYTES ? n : from + QUERY_WINDOW_BYTES;
+    while (from < at && query_is_inside_char(filter, from)) {
+        from++;
+    }
+    while (to < n && query_is_inside_char(filter, to)) {
+        to++;
+    }
+    struct text lines = {0};
+    text_str(&lines, from > 0 ? "  ..." : "  ");
+    display_clean(&lines, filter + from, to - from);
+    text_str(&lines, to < n ? "...\n  " : "\n  ");
+    text_fill(&lines, ' ', display_width(filter + from, at - from) + (from > 0 ? 3 : 0));
+    (void)fprintf(stderr, "%s^\n", text_cstr(&lines));
+    text_free(&lines);
+}
+
 int query_fail(const struct query *q, const u2i_error_t *err, const char *doing) {
     const int code = cli_fail(err, doing);
     const char *const filter = q->q.filter;
@@ -220,13 +251,7 @@ int query_fail(const struct query *q, const u2i_error_t *err, const char *doing)
         (size_t)err->offset > strlen(filter)) {
         return code;
     }
-    struct text lines = {0};
-    text_str(&lines, "  ");
-    display_clean(&lines, filter, strlen(filter));
-    text_str(&lines, "\n  ");
-    text_fill(&lines, ' ', display_width(filter, (size_t)err->offset));
-    (void)fprintf(stderr, "%s^\n", text_cstr(&lines));
-    text_free(&lines);
+    query_show_mark(filter, (size_t)err->offset);
     return code;
 }
 

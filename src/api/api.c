@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "check.h"
 #include "engine/engine.h"
+#include "vec/vec.h"
 
 #include <stdio.h>
 
@@ -32,6 +33,14 @@ const char *u2i_rc_name(int rc) {
 static int api_begin(const u2i_t *u, u2i_error_t *err) {
     error_clear(err);
     return u == NULL ? error_set(err, U2I_EINVAL, "the handle is NULL") : U2I_OK;
+}
+
+/* What every call does last: nothing that went wrong on the way to a success is left in err. */
+static int api_end(int rc, u2i_error_t *err) {
+    if (rc == U2I_OK) {
+        error_clear(err);
+    }
+    return rc;
 }
 
 static int api_missing(const char *what, u2i_error_t *err) {
@@ -74,7 +83,7 @@ int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_er
         return rc;
     }
     *out = u;
-    return U2I_OK;
+    return api_end(U2I_OK, err);
 }
 
 int u2i_close(u2i_t *u) {
@@ -99,7 +108,7 @@ int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size,
         rc = engine_put_items(u->engine, all, n, err);
     }
     mem_free(copy);
-    return rc;
+    return api_end(rc, err);
 }
 
 int u2i_get_item(u2i_t *u, const char *id, u2i_item_t **out, u2i_error_t *err) {
@@ -109,7 +118,7 @@ int u2i_get_item(u2i_t *u, const char *id, u2i_item_t **out, u2i_error_t *err) {
     *out = NULL;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return engine_get_item(u->engine, id, out, err);
+    return api_end(engine_get_item(u->engine, id, out, err), err);
 }
 
 void u2i_item_free(u2i_item_t *item) {
@@ -131,12 +140,13 @@ int u2i_delete_items(u2i_t *u, const char *const *ids, size_t n, size_t *deleted
     for (size_t i = 0; i < n; i++) {
         U2I_TRY(check_id(ids[i], "id", (int32_t)i, err));
     }
-    return n == 0 ? U2I_OK : engine_delete_items(u->engine, ids, n, deleted, err);
+    return n == 0 ? U2I_OK : api_end(engine_delete_items(u->engine, ids, n, deleted, err), err);
 }
 
 int u2i_scan_items(u2i_t *u, u2i_item_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err) : engine_scan_items(u->engine, fn, ctx, err);
+    return fn == NULL ? api_missing("fn", err)
+                      : api_end(engine_scan_items(u->engine, fn, ctx, err), err);
 }
 
 /* ---- Events --------------------------------------------------------------------------------- */
@@ -156,7 +166,7 @@ int u2i_record(u2i_t *u, const u2i_event_t *events, size_t n, size_t event_size,
         rc = engine_record(u->engine, all, n, recorded, err);
     }
     mem_free(copy);
-    return rc;
+    return api_end(rc, err);
 }
 
 int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, void *ctx,
@@ -168,7 +178,7 @@ int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, v
     if (user != NULL) {
         U2I_TRY(check_id(user, "user", -1, err));
     }
-    return engine_scan_events(u->engine, user, limit, fn, ctx, err);
+    return api_end(engine_scan_events(u->engine, user, limit, fn, ctx, err), err);
 }
 
 int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used,
@@ -194,7 +204,7 @@ int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used
         rc = engine_update_user_profile(u->engine, &own, used, err);
     }
     mem_free(copy);
-    return rc;
+    return api_end(rc, err);
 }
 
 /* ---- Users ---------------------------------------------------------------------------------- */
@@ -210,7 +220,7 @@ int u2i_put_users(u2i_t *u, const u2i_user_t *users, size_t n, size_t user_size,
         rc = engine_put_users(u->engine, all, n, err);
     }
     mem_free(copy);
-    return rc;
+    return api_end(rc, err);
 }
 
 int u2i_get_user(u2i_t *u, const char *id, u2i_user_t **out, u2i_error_t *err) {
@@ -220,7 +230,7 @@ int u2i_get_user(u2i_t *u, const char *id, u2i_user_t **out, u2i_error_t *err) {
     *out = NULL;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return engine_get_user(u->engine, id, out, err);
+    return api_end(engine_get_user(u->engine, id, out, err), err);
 }
 
 void u2i_user_free(u2i_user_t *user) {
@@ -230,27 +240,32 @@ void u2i_user_free(u2i_user_t *user) {
 int u2i_delete_user(u2i_t *u, const char *id, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return engine_delete_user(u->engine, id, err);
+    return api_end(engine_delete_user(u->engine, id, err), err);
 }
 
 int u2i_scan_users(u2i_t *u, u2i_user_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err) : engine_scan_users(u->engine, fn, ctx, err);
+    return fn == NULL ? api_missing("fn", err)
+                      : api_end(engine_scan_users(u->engine, fn, ctx, err), err);
 }
 
 /* ---- Asking --------------------------------------------------------------------------------- */
 
 /* The fields without which a question makes no sense. */
-static int api_check_question(enum engine_question what, const u2i_query_t *q, u2i_error_t *err) {
+static int api_check_question(enum engine_question what, const u2i_query_t *q, uint32_t dim,
+                              u2i_error_t *err) {
     switch (what) {
     case ENGINE_SIMILAR_ITEMS:
         return q->item == NULL ? api_missing("item", err) : U2I_OK;
     case ENGINE_SIMILAR_USERS:
         return q->user == NULL ? api_missing("user", err) : U2I_OK;
     case ENGINE_SEARCH:
-        return (q->text == NULL) != (q->vector == NULL)
+        if ((q->text == NULL) == (q->vector == NULL)) {
+            return error_set(err, U2I_EINVAL, "search needs either text or vector");
+        }
+        return q->vector == NULL || vec_finite(q->vector, dim)
                    ? U2I_OK
-                   : error_set(err, U2I_EINVAL, "search needs either text or vector");
+                   : error_set(err, U2I_EINVAL, "vector has a NaN or an infinity in it");
     case ENGINE_RECOMMEND:
     case ENGINE_POPULAR:
         return U2I_OK;
@@ -267,9 +282,9 @@ static int api_ask(u2i_t *u, enum engine_question what, const u2i_query_t *in, u
     *out = NULL;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_struct(in, sizeof(q), "query", &q, err));
-    U2I_TRY(check_query(&q, engine_dim(u->engine), err));
-    U2I_TRY(api_check_question(what, &q, err));
-    return engine_ask(u->engine, what, &q, out, err);
+    U2I_TRY(check_query(&q, err));
+    U2I_TRY(api_check_question(what, &q, engine_dim(u->engine), err));
+    return api_end(engine_ask(u->engine, what, &q, out, err), err);
 }
 
 int u2i_recommend(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
@@ -308,7 +323,8 @@ void u2i_result_free(u2i_result_t *r) {
 
 int u2i_scan_settings(u2i_t *u, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err) : engine_scan_settings(u->engine, fn, ctx, err);
+    return fn == NULL ? api_missing("fn", err)
+                      : api_end(engine_scan_settings(u->engine, fn, ctx, err), err);
 }
 
 int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes, u2i_error_t *err) {
@@ -316,13 +332,16 @@ int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes,
     if (name == NULL || value == NULL) {
         return api_missing(name == NULL ? "name" : "value", err);
     }
-    return engine_get_setting(u->engine, name, value, value_bytes, err);
+    if (value_bytes > 0) {
+        value[0] = '\0';
+    }
+    return api_end(engine_get_setting(u->engine, name, value, value_bytes, err), err);
 }
 
 int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     return name == NULL ? api_missing("name", err)
-                        : engine_set_setting(u->engine, name, value, err);
+                        : api_end(engine_set_setting(u->engine, name, value, err), err);
 }
 
 int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {
@@ -332,7 +351,7 @@ int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {
     const size_t size = full.struct_size;
     U2I_TRY(engine_stats(u->engine, &full, err));
     memcpy(out, &full, size); /* as much as the caller's struct has room for */
-    return U2I_OK;
+    return api_end(U2I_OK, err);
 }
 
 int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err) {
@@ -340,10 +359,11 @@ int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t
     faults = faults == NULL ? &ignored : faults;
     *faults = 0;
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err) : engine_verify(u->engine, fn, ctx, faults, err);
+    return fn == NULL ? api_missing("fn", err)
+                      : api_end(engine_verify(u->engine, fn, ctx, faults, err), err);
 }
 
 int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return engine_reembed(u->engine, progress, ctx, err);
+    return api_end(engine_reembed(u->engine, progress, ctx, err), err);
 }

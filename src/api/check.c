@@ -53,7 +53,7 @@ int check_array(const struct check_array *a, const void **out, void **copy, u2i_
         return error_set(err, U2I_EINVAL, "%zu %s in one call, the limit is %d", a->n, a->what,
                          U2I_BATCH_MAX);
     }
-    if (a->size == 0 || a->size > a->own) {
+    if (a->size < sizeof(void *) || a->size % sizeof(void *) != 0 || a->size > a->own) {
         return error_set(err, U2I_EVERSION, "%s of %zu bytes each, this u2i (%s) knows %zu",
                          a->what, a->size, u2i_version(), a->own);
     }
@@ -188,12 +188,18 @@ static int check_query_texts(const u2i_query_t *q, u2i_error_t *err) {
     return U2I_OK;
 }
 
-int check_query(u2i_query_t *q, uint32_t dim, u2i_error_t *err) {
+int check_query(u2i_query_t *q, u2i_error_t *err) {
     U2I_TRY(check_query_texts(q, err));
     if (q->limit > U2I_LIMIT_MAX) {
         return error_set(err, U2I_EINVAL, "limit %u is over %d", q->limit, U2I_LIMIT_MAX);
     }
     q->limit = q->limit == 0 ? 10 : q->limit;
+    if ((q->flags & ~(uint32_t)(U2I_KEEP_SEEN | U2I_NO_REASONS)) != 0) {
+        return error_set(err, U2I_EINVAL, "the query has unknown flags 0x%x", q->flags);
+    }
+    if (q->params_n > 0 && q->filter == NULL) {
+        return error_set(err, U2I_EINVAL, "the query has params but no filter that names them");
+    }
     if (q->exclude_n > U2I_EXCLUDE_MAX) {
         return error_set(err, U2I_EINVAL, "exclude has %zu ids, the limit is %d", q->exclude_n,
                          U2I_EXCLUDE_MAX);
@@ -206,9 +212,6 @@ int check_query(u2i_query_t *q, uint32_t dim, u2i_error_t *err) {
         if (q->exclude[i] == NULL) {
             return error_at(err, U2I_EINVAL, (int32_t)i, "exclude[%zu] is NULL", i);
         }
-    }
-    if (q->vector != NULL && !vec_finite(q->vector, dim)) {
-        return error_set(err, U2I_EINVAL, "vector has a NaN or an infinity in it");
     }
     return U2I_OK;
 }

@@ -33,6 +33,6 @@ int check_users(const u2i_user_t *users, size_t n, u2i_error_t *err);
 /* With `user` the events are of that one. */
 int check_events(const u2i_event_t *events, size_t n, const char *user, u2i_error_t *err);
 /* Lengths, UTF-8, limits; fills in the default limit. */
-int check_query(u2i_query_t *q, uint32_t dim, u2i_error_t *err);
+int check_query(u2i_query_t *q, u2i_error_t *err);
 
 #endif

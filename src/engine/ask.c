@@ -80,13 +80,14 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
         U2I_TRY(
             filter_parse(q->filter, strlen(q->filter), q->params, q->params_n, &a->filter, err));
     }
-    if (what == ENGINE_SEARCH && q->text != NULL) {
-        return ask_embed(a, q->text, &a->text, err);
+    const char *text = what == ENGINE_SEARCH                      ? q->text
+                       : what == ENGINE_RECOMMEND && a->e->embeds ? q->interests
+                                                                  : NULL;
+    if (text == NULL) {
+        return U2I_OK;
     }
-    if (what == ENGINE_RECOMMEND && q->interests != NULL && a->e->embeds) {
-        return ask_embed(a, q->interests, &a->text, err);
-    }
-    return U2I_OK;
+    U2I_TRY(engine_follow(a->e, err)); /* the embedder as the store's newest state has it */
+    return ask_embed(a, text, &a->text, err);
 }
 
 /* ---- Whose question, and what it must not name ---------------------------------------------------- */
@@ -278,7 +279,8 @@ static int ask_similar_users(struct ask *a, u2i_error_t *err) {
         return error_set(err, U2I_ENOTFOUND, "there is no user \"%s\"", a->q->user);
     }
     uint32_t n;
-    U2I_TRY(neighbours_search(a->e, a->user, a->k, a->hits, &n, err));
+    const struct flat_query q = {.k = a->k, .deadline = &a->deadline};
+    U2I_TRY(neighbours_search(a->e, a->user, &q, a->hits, &n, err));
     ask_pick(a, n, U2I_FROM_SIMILAR);
     return U2I_OK;
 }
@@ -381,13 +383,14 @@ static int ask_answer(struct ask *a, enum engine_question what, u2i_result_t **o
 /* One attempt, inside one read section. */
 static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out,
                     u2i_error_t *err) {
-    const struct engine *e = a->e;
+    struct engine *e = a->e;
     roaring_bitmap_clear(a->exclude);
     a->user = STORE_NONE;
     a->history = NULL;
+    a->taste = (struct taste){0};
     a->n = 0;
     a->moved = false;
-    U2I_TRY(e->ops->read_begin(e->store, err));
+    U2I_TRY(engine_read_begin(a->e, err));
     int rc = ask_retrieve(a, what, err);
     if (rc == U2I_OK) {
         rc = ask_answer(a, what, out, err);
@@ -401,10 +404,7 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
                u2i_result_t **out, u2i_error_t *err) {
     struct ask a = {.e = e, .q = q};
     *out = NULL;
-    int rc = engine_refresh(e, err);
-    if (rc == U2I_OK) {
-        rc = ask_prepare(&a, what, err);
-    }
+    int rc = ask_prepare(&a, what, err);
     if (rc == U2I_OK) {
         rc = ask_once(&a, what, out, err);
     }

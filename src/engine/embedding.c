@@ -107,6 +107,15 @@ int embedding_refresh(struct engine *e, u2i_error_t *err) {
     return U2I_OK;
 }
 
+bool embedding_is_zero(const float *v, uint32_t dim) {
+    for (uint32_t i = 0; i < dim; i++) {
+        if (v[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err) {
     if (!e->embeds) {
@@ -158,11 +167,17 @@ static int embedding_save(struct engine *e, const struct learning *l, uint32_t n
     return rc;
 }
 
+/* Tells every process, this one included, which state is the newest. */
+static int embedding_announce(struct engine *e, uint32_t number, u2i_error_t *err) {
+    char text[16];
+    (void)snprintf(text, sizeof(text), "%u", number);
+    return e->ops->put_setting(e->store, EMBEDDING_SETTING, text, err);
+}
+
 /* Learns from all items and puts the new state in use. No write of items is under way when it is
  * exchanged, so that every item written before is seen by the re-embedding that follows. */
 static int embedding_learn(struct engine *e, u2i_error_t *err) {
     struct learning l = {.err = err};
-    char text[16];
     int rc = embed_hash_open(e->store->dim, &l.embedder, err);
     if (rc == U2I_OK) {
         rc = l.embedder->ops->learn_begin(l.embedder, err);
@@ -184,8 +199,7 @@ static int embedding_learn(struct engine *e, u2i_error_t *err) {
     embedding_exchange(e, l.embedder, number, l.items);
     (void)pthread_rwlock_unlock(&e->puts);
     l.embedder = NULL;
-    (void)snprintf(text, sizeof(text), "%u", number);
-    rc = e->ops->put_setting(e->store, EMBEDDING_SETTING, text, err);
+    rc = embedding_announce(e, number, err);
 out:
     if (l.embedder != NULL) {
         l.embedder->ops->close(l.embedder);
@@ -237,6 +251,22 @@ static int embedding_read(struct engine *e, struct arena *a, uint32_t *rows, siz
     return rc;
 }
 
+/* A text without a word has no vector: takes those rows out and returns how many are left. */
+static size_t embedding_drop_empty(const struct engine *e, uint32_t *rows, float *vectors,
+                                   size_t n) {
+    const uint32_t dim = e->store->dim;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (embedding_is_zero(vectors + i * dim, dim)) {
+            continue;
+        }
+        rows[kept] = rows[i];
+        memmove(vectors + kept * dim, vectors + i * dim, dim * sizeof(*vectors));
+        kept++;
+    }
+    return kept;
+}
+
 /* One step; no item is written meanwhile, so that no newer text gets an older vector. */
 static int embedding_step(struct engine *e, uint32_t *rows, size_t n, u2i_error_t *err) {
     struct arena scratch = {0};
@@ -254,7 +284,8 @@ static int embedding_step(struct engine *e, uint32_t *rows, size_t n, u2i_error_
         (void)error_set(err, rc, "an item's text cannot be read to embed it anew");
     } else if (kept > 0) {
         rc = embedding_run(e, texts, kept, vectors, &number, err);
-        if (rc == U2I_OK) {
+        kept = rc == U2I_OK ? embedding_drop_empty(e, rows, vectors, kept) : 0;
+        if (kept > 0) {
             rc = e->ops->put_vectors(e->store, rows, vectors, kept, number, err);
         }
     }
@@ -283,19 +314,32 @@ static int embedding_catch_up(struct engine *e, u2i_progress_fn progress, void *
                : rc;
 }
 
+/* The caller holds `reembedding`. */
+static int embedding_renew(struct engine *e, u2i_progress_fn progress, void *ctx,
+                           u2i_error_t *err) {
+    U2I_TRY(engine_follow(e, err));
+    U2I_TRY(embedding_learn(e, err));
+    return embedding_catch_up(e, progress, ctx, err);
+}
+
 int engine_reembed(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     if (!e->embeds) {
         return error_set(err, U2I_EEMBED,
                          "the store has model \"none\": its vectors are the caller's");
     }
     (void)pthread_mutex_lock(&e->reembedding);
-    int rc = embedding_refresh(e, err);
-    if (rc == U2I_OK) {
-        rc = embedding_learn(e, err);
+    const int rc = embedding_renew(e, progress, ctx, err);
+    (void)pthread_mutex_unlock(&e->reembedding);
+    return rc;
+}
+
+int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err) {
+    U2I_TRY(engine_refresh(e, err));
+    if (!e->embeds || number >= embedding_current(e)) {
+        return U2I_OK;
     }
-    if (rc == U2I_OK) {
-        rc = embedding_catch_up(e, progress, ctx, err);
-    }
+    (void)pthread_mutex_lock(&e->reembedding);
+    const int rc = embedding_catch_up(e, NULL, NULL, err);
     (void)pthread_mutex_unlock(&e->reembedding);
     return rc;
 }
@@ -313,7 +357,13 @@ int embedding_grow(struct engine *e, size_t put, u2i_error_t *err) {
         atomic_store(&e->put_since_learnt, 0);
         return U2I_OK;
     }
-    return engine_reembed(e, NULL, NULL, err);
+    int rc = U2I_OK;
+    (void)pthread_mutex_lock(&e->reembedding);
+    if (atomic_load(&e->learnt_items) == learnt) { /* else another thread has just done it */
+        rc = embedding_renew(e, NULL, NULL, err);
+    }
+    (void)pthread_mutex_unlock(&e->reembedding);
+    return rc;
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */
@@ -327,7 +377,10 @@ static int embedding_go_on(struct engine *e, u2i_error_t *err) {
     }
     log_line(&e->log, U2I_LOG_INFO, "going on with a re-embedding that was interrupted");
     (void)pthread_mutex_lock(&e->reembedding);
-    const int rc = embedding_catch_up(e, NULL, NULL, err);
+    int rc = embedding_announce(e, embedding_current(e), err);
+    if (rc == U2I_OK) {
+        rc = embedding_catch_up(e, NULL, NULL, err);
+    }
     (void)pthread_mutex_unlock(&e->reembedding);
     return rc;
 }
@@ -348,7 +401,13 @@ int embedding_open(struct engine *e, u2i_error_t *err) {
         return rc;
     }
     embedding_exchange(e, fresh, h.number, h.items);
-    return e->readonly ? U2I_OK : embedding_go_on(e, err);
+    if (!e->readonly && embedding_go_on(e, err) != U2I_OK) {
+        /* The mark stays for the next open; the vectors that are there can be used meanwhile. */
+        log_line(&e->log, U2I_LOG_WARN, "a re-embedding is not finished: %s",
+                 err == NULL ? "" : err->msg);
+        error_clear(err);
+    }
+    return U2I_OK;
 }
 
 void embedding_close(struct engine *e) {

@@ -40,11 +40,16 @@ static int engine_open_store(struct engine *e, const struct engine_options *opt,
     return engine_create_store(e, opt, &so, err);
 }
 
+/* "hash" is asked for, "hash-512" is what a store has. */
+static bool engine_is_model(const char *name, const char *wish) {
+    const size_t n = strlen(wish);
+    return n > 0 && strncmp(name, wish, n) == 0 && (name[n] == '\0' || name[n] == '-');
+}
+
 /* The caller's wishes against what the store has. */
 static int engine_check_model(const struct engine *e, const struct engine_options *opt,
                               u2i_error_t *err) {
-    const size_t n = opt->model == NULL ? 0 : strlen(opt->model);
-    if (strncmp(e->store->model, opt->model == NULL ? "" : opt->model, n) != 0) {
+    if (opt->model != NULL && !engine_is_model(e->store->model, opt->model)) {
         return error_set(err, U2I_EEMBED, "%s was made with model \"%s\", not with \"%s\"",
                          opt->location, e->store->model, opt->model);
     }
@@ -166,8 +171,7 @@ const struct clock *engine_clock(const struct engine *e) {
 /* ---- Settings ------------------------------------------------------------------------------- */
 
 int engine_scan_settings(struct engine *e, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {
-    U2I_TRY(engine_refresh(e, err));
-    U2I_TRY(e->ops->read_begin(e->store, err));
+    U2I_TRY(engine_read_begin(e, err));
     settings_each(&e->settings, fn, ctx);
     e->ops->read_end(e->store);
     return U2I_OK;
@@ -175,8 +179,7 @@ int engine_scan_settings(struct engine *e, u2i_setting_fn fn, void *ctx, u2i_err
 
 int engine_get_setting(struct engine *e, const char *name, char *value, size_t value_bytes,
                        u2i_error_t *err) {
-    U2I_TRY(engine_refresh(e, err));
-    U2I_TRY(e->ops->read_begin(e->store, err));
+    U2I_TRY(engine_read_begin(e, err));
     const int rc = settings_print(&e->settings, name, value, value_bytes, err);
     e->ops->read_end(e->store);
     return rc;
@@ -224,8 +227,10 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     U2I_TRY(e->ops->read_begin(e->store, err));
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
                         popularity_bytes(e->popularity) +
-                        roaring_bitmap_size_in_bytes(e->acted_items) +
-                        (e->neighbours == NULL ? 0 : flat_bytes(e->neighbours));
+                        roaring_bitmap_size_in_bytes(e->acted_items);
+    (void)pthread_mutex_lock(&e->neighbours_lock);
+    out->memory_bytes += e->neighbours == NULL ? 0 : flat_bytes(e->neighbours);
+    (void)pthread_mutex_unlock(&e->neighbours_lock);
     e->ops->read_end(e->store);
     return U2I_OK;
 }

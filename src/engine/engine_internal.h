@@ -65,6 +65,10 @@ struct engine {
 /* refresh.c: settings and what follows from them. Call outside of a read section, before any work
  * that depends on settings; cheap when nothing has changed. */
 int engine_refresh(struct engine *e, u2i_error_t *err);
+/* A read section in which settings and popularity are as the store has them now: beginning one may
+ * bring news of another process's commits. End it with ops->read_end(). */
+int engine_read_begin(struct engine *e, u2i_error_t *err);
+int engine_follow(struct engine *e, u2i_error_t *err); /* the same, only to hear the news */
 struct history_source engine_history_source(const struct engine *e);
 struct store_listener engine_listener(struct engine *e);
 
@@ -92,6 +96,9 @@ int embedding_refresh(struct engine *e, u2i_error_t *err);
 /* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err);
+bool embedding_is_zero(const float *v, uint32_t dim);
+/* After a write of vectors of state `number`: embeds them anew if another process has gone on. */
+int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err);
 /* Learns and re-embeds if the catalogue has doubled since it was last learnt. */
 int embedding_grow(struct engine *e, size_t put, u2i_error_t *err);
 /* A name and dim for a new store: `model` as the public options have it. */
@@ -112,7 +119,7 @@ int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct 
                   struct profile_pull *out, u2i_error_t *err);
 
 /* neighbours.c, inside a read section */
-int neighbours_search(struct engine *e, uint32_t user, uint32_t k, struct hit *out, uint32_t *n,
-                      u2i_error_t *err);
+int neighbours_search(struct engine *e, uint32_t user, const struct flat_query *how,
+                      struct hit *out, uint32_t *n, u2i_error_t *err);
 
 #endif

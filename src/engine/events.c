@@ -125,6 +125,9 @@ int engine_record(struct engine *e, const u2i_event_t *events, size_t n, size_t 
 
 int engine_update_user_profile(struct engine *e, const u2i_interactions_t *list, size_t *used,
                                u2i_error_t *err) {
+    if (list->n == 0 && list->decay > 0) {
+        return error_set(err, U2I_EINVAL, "a decay without interactions: u2i_put_users() sets it");
+    }
     const struct incoming in = {.events = list->events,
                                 .n = list->n,
                                 .user = list->user,

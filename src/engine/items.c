@@ -30,15 +30,6 @@ static int items_copy_vectors(const struct engine *e, const u2i_item_t *items, s
     return U2I_OK;
 }
 
-static bool items_is_zero(const float *v, uint32_t dim) {
-    for (uint32_t i = 0; i < dim; i++) {
-        if (v[i] != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *items, size_t n,
                        struct store_item *rows, u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
@@ -64,7 +55,7 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
     U2I_TRY(embedding_run(e, texts, n, vectors, &number, err));
     for (size_t i = 0; i < n; i++) {
         rows[i].embedding = number;
-        rows[i].vector = items_is_zero(vectors + i * dim, dim) ? NULL : vectors + i * dim;
+        rows[i].vector = embedding_is_zero(vectors + i * dim, dim) ? NULL : vectors + i * dim;
     }
     return U2I_OK;
 }
@@ -72,7 +63,7 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
 int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err) {
     struct arena scratch = {0};
     struct store_item *rows = arena_array(&scratch, n, sizeof(*rows));
-    int rc = rows == NULL ? error_oom(err) : engine_refresh(e, err);
+    int rc = rows == NULL ? error_oom(err) : engine_follow(e, err);
     for (size_t i = 0; i < n && rc == U2I_OK; i++) {
         rows[i] = (struct store_item){.id = items[i].id,
                                       .title = items[i].title,
@@ -88,8 +79,10 @@ int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_er
         }
         (void)pthread_rwlock_unlock(&e->puts);
     }
+    const uint32_t number = rc == U2I_OK && n > 0 ? rows[0].embedding : 0;
     arena_free(&scratch);
-    if (rc == U2I_OK && embedding_grow(e, n, err) != U2I_OK) {
+    if (rc == U2I_OK &&
+        (embedding_settle(e, number, err) != U2I_OK || embedding_grow(e, n, err) != U2I_OK)) {
         /* The items are stored and found; better word weights can wait for the next attempt. */
         log_line(&e->log, U2I_LOG_WARN, "word weights are not renewed: %s",
                  err == NULL ? "" : err->msg);

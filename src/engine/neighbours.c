@@ -1,5 +1,6 @@
 /* Similar users: an index of profiles, brought up to date when somebody asks. The first question reads
- * every user's history; after that only the users who did something since are computed again. */
+ * every user's history; after that only the users who did something since are computed again. What was
+ * done when the time runs out stays done. */
 #include "engine_internal.h"
 
 #include "base/error.h"
@@ -29,7 +30,7 @@ static int neighbours_update(struct engine *e, uint32_t user, u2i_error_t *err) 
     return rc;
 }
 
-static int neighbours_refresh(struct engine *e, u2i_error_t *err) {
+static int neighbours_refresh(struct engine *e, const struct deadline *deadline, u2i_error_t *err) {
     if (e->neighbours == NULL) {
         U2I_TRY(flat_new(e->store->dim, &e->neighbours, err));
     }
@@ -40,7 +41,9 @@ static int neighbours_refresh(struct engine *e, u2i_error_t *err) {
     int rc = U2I_OK;
     while (rc == U2I_OK && !roaring_bitmap_is_empty(e->stale_users)) {
         const uint32_t user = roaring_bitmap_minimum(e->stale_users);
-        rc = neighbours_update(e, user, err);
+        rc = deadline_passed(deadline)
+                 ? error_set(err, U2I_ETIMEOUT, "the time for an answer ran out")
+                 : neighbours_update(e, user, err);
         if (rc == U2I_OK) {
             roaring_bitmap_remove(e->stale_users, user);
         }
@@ -53,19 +56,21 @@ static int neighbours_tie(const void *ctx, uint32_t a, uint32_t b) {
     return strcmp(e->ops->user_id(e->store, a), e->ops->user_id(e->store, b));
 }
 
-int neighbours_search(struct engine *e, uint32_t user, uint32_t k, struct hit *out, uint32_t *n,
-                      u2i_error_t *err) {
+int neighbours_search(struct engine *e, uint32_t user, const struct flat_query *how,
+                      struct hit *out, uint32_t *n, u2i_error_t *err) {
     *n = 0;
     roaring_bitmap_t *self = roaring_bitmap_of(1, user);
     if (self == NULL) {
         return error_oom(err);
     }
     (void)pthread_mutex_lock(&e->neighbours_lock);
-    int rc = neighbours_refresh(e, err);
-    const float *profile = rc == U2I_OK ? flat_vector(e->neighbours, user) : NULL;
-    if (profile != NULL) {
-        const struct flat_query q = {
-            .vector = profile, .k = k, .deny = self, .tie = neighbours_tie, .tie_ctx = e};
+    int rc = neighbours_refresh(e, how->deadline, err);
+    struct flat_query q = *how;
+    q.vector = rc == U2I_OK ? flat_vector(e->neighbours, user) : NULL;
+    q.deny = self;
+    q.tie = neighbours_tie;
+    q.tie_ctx = e;
+    if (q.vector != NULL) {
         rc = flat_search(e->neighbours, &q, out, n, err);
     }
     (void)pthread_mutex_unlock(&e->neighbours_lock);

@@ -137,6 +137,10 @@ int popular_save(struct engine *e, u2i_error_t *err) {
     struct buf blob = {0};
     struct buf counts = {0};
     U2I_TRY(e->ops->read_begin(e->store, err));
+    if (atomic_load(&e->popularity_stale) || atomic_load(&e->settings_stale)) {
+        e->ops->read_end(e->store); /* not what the log says: it will be counted anew */
+        return U2I_OK;
+    }
     const uint32_t items_bytes = (uint32_t)roaring_bitmap_portable_size_in_bytes(e->acted_items);
     const struct popular_header h = {POPULAR_MAGIC, items_bytes, e->counted_seq,
                                      popular_settings_hash(&e->settings)};

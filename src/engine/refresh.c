@@ -57,7 +57,7 @@ static void on_events(void *ctx, const struct store_event_row *events, size_t n)
         const struct history_source from = engine_history_source(e);
         history_add(e->histories, &from, ev);
         roaring_bitmap_add(e->stale_users, ev->user);
-        if (ev->seq > e->counted_seq) {
+        if (!atomic_load(&e->popularity_stale) && ev->seq > e->counted_seq) {
             refresh_count(e, ev, 1);
             roaring_bitmap_add(e->acted_items, ev->item);
             e->counted_seq = ev->seq;
@@ -244,4 +244,25 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
     }
     (void)pthread_mutex_unlock(&e->refreshing);
     return rc;
+}
+
+/* A process that changes settings all the time cannot keep us from answering. */
+#define REFRESH_ATTEMPTS 20
+
+int engine_read_begin(struct engine *e, u2i_error_t *err) {
+    for (int i = 0;; i++) {
+        U2I_TRY(engine_refresh(e, err));
+        U2I_TRY(e->ops->read_begin(e->store, err));
+        if (i == REFRESH_ATTEMPTS ||
+            (!atomic_load(&e->settings_stale) && !atomic_load(&e->popularity_stale))) {
+            return U2I_OK;
+        }
+        e->ops->read_end(e->store);
+    }
+}
+
+int engine_follow(struct engine *e, u2i_error_t *err) {
+    U2I_TRY(engine_read_begin(e, err));
+    e->ops->read_end(e->store);
+    return U2I_OK;
 }

@@ -4,8 +4,8 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/number.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -179,17 +179,10 @@ static bool action_name_ok(const char *name) {
     return n >= 1 && n <= U2I_ACTION_MAX_BYTES && plain == n;
 }
 
-static int setting_number(const char *value, double *out) {
-    char *end;
-    errno = 0;
-    *out = strtod(value, &end);
-    return *value != '\0' && *end == '\0' && errno == 0 && isfinite(*out) ? U2I_OK : U2I_EINVAL;
-}
-
 static int action_parse(const char *name, const char *value, struct action *out, u2i_error_t *err) {
     double weight = 0;
     const bool exclude = strcmp(value, "exclude") == 0;
-    if (!exclude && (setting_number(value, &weight) != U2I_OK || fabs(weight) > 1000)) {
+    if (!exclude && (!number_parse(value, &weight) || fabs(weight) > 1000)) {
         return error_set(err, U2I_EINVAL,
                          "action.%s is \"%s\", but must be a weight -1000..1000 or \"exclude\"",
                          name, value);
@@ -240,7 +233,7 @@ static void action_print(const struct action *a, char *buf, size_t bytes) {
     if (a->exclude && a->weight >= 0) {
         (void)snprintf(buf, bytes, "exclude");
     } else {
-        (void)snprintf(buf, bytes, "%g", (double)a->weight);
+        number_print(buf, bytes, 6, (double)a->weight);
     }
 }
 
@@ -263,8 +256,7 @@ static int setting_put_number(struct settings *s, const struct setting_def *d, c
                               u2i_error_t *err) {
     double x;
     const bool whole = d->type == SETTING_INTEGER;
-    if (setting_number(value, &x) != U2I_OK || x < d->min || x > d->max ||
-        (whole && x != floor(x))) {
+    if (!number_parse(value, &x) || x < d->min || x > d->max || (whole && x != floor(x))) {
         return error_set(err, U2I_EINVAL, "%s is \"%s\", but must be a %snumber from %g to %g",
                          d->name, value, whole ? "whole " : "", d->min, d->max);
     }
@@ -330,7 +322,7 @@ static void setting_print(const struct settings *s, const struct setting_def *d,
     const void *field = setting_field(s, d);
     switch (d->type) {
     case SETTING_REAL:
-        (void)snprintf(buf, bytes, "%.12g", *(const double *)field);
+        number_print(buf, bytes, 12, *(const double *)field);
         break;
     case SETTING_INTEGER:
         (void)snprintf(buf, bytes, "%u", *(const uint32_t *)field);

@@ -102,8 +102,7 @@ int engine_profile(struct engine *e, const char *user, float *out, u2i_error_t *
     struct arena scratch = {0};
     struct taste taste = {0};
     struct history *h = NULL;
-    U2I_TRY(engine_refresh(e, err));
-    U2I_TRY(e->ops->read_begin(e->store, err));
+    U2I_TRY(engine_read_begin(e, err));
     const struct history_source from = engine_history_source(e);
     const uint32_t row = e->ops->user_row(e->store, user);
     int rc = row == STORE_NONE ? error_set(err, U2I_ENOTFOUND, "there is no user \"%s\"", user)

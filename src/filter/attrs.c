@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "filter/escape.h"
-#include "filter/number.h"
+#include "base/number.h"
 #include <assert.h>
 #include <stdio.h>
 

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include "filter/escape.h"
-#include "filter/number.h"
+#include "base/number.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

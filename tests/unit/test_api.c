@@ -1,6 +1,9 @@
 /* Bad input through the public API: a clear error that names the thing, and nothing changed. */
 #include "shop.h"
 
+#include <locale.h>
+#include <stdbool.h>
+
 /* Expects `code` and a message that contains every one of the words. */
 static void api_refused(int rc, int code, const u2i_error_t *err, const char *word) {
     if (rc != code || strstr(err->msg, word) == NULL) {
@@ -208,6 +211,70 @@ static void opening_with_another_model_or_dim_is_refused_with_both_named(void **
     assert_int_not_equal(access(path, F_OK), 0); /* nothing was created */
 }
 
+static void success_leaves_no_error_behind(void **state) {
+    (void)state;
+    char path[256];
+    shop_path(path, sizeof(path));
+    for (int i = 0; i < 2; i++) { /* a new store, then an old one */
+        u2i_error_t err = {.code = 7, .offset = 7, .msg = "old"};
+        u2i_t *u;
+        assert_int_equal(u2i_open(path, NULL, &u, &err), U2I_OK);
+        assert_int_equal(err.code, U2I_OK);
+        assert_string_equal(err.msg, "");
+        assert_int_equal(u2i_close(u), U2I_OK);
+    }
+    shop_remove(path);
+}
+
+static void sizes_flags_and_lists_that_make_no_sense_are_refused(void **state) {
+    (void)state;
+    u2i_t *u = shop_open(":memory:", "none", SHOP_DIM);
+    const float v[SHOP_DIM] = {1, 0, 0, 0};
+    const u2i_item_t item = {.id = "a", .vector = v};
+    const u2i_param_t param = {.name = "p", .type = U2I_INT};
+    u2i_interactions_t in = U2I_INTERACTIONS_INIT;
+    u2i_query_t q = U2I_QUERY_INIT;
+    u2i_result_t *r;
+    u2i_error_t err;
+    api_refused(u2i_put_items(u, &item, 1, 3, &err), U2I_EVERSION, &err, "3 bytes");
+    q.flags = 64;
+    api_refused(u2i_recommend(u, &q, &r, &err), U2I_EINVAL, &err, "0x40");
+    q.flags = 0;
+    q.params = &param;
+    q.params_n = 1;
+    api_refused(u2i_recommend(u, &q, &r, &err), U2I_EINVAL, &err, "filter");
+    in.user = "u";
+    in.decay = 0.9;
+    api_refused(u2i_update_user_profile(u, &in, NULL, &err), U2I_EINVAL, &err, "decay");
+    u2i_close(u);
+}
+
+static void numbers_do_not_depend_on_the_locale(void **state) {
+    (void)state;
+    char value[32];
+    u2i_error_t err;
+    const char *names[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "ru_RU.UTF-8"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !found; i++) {
+        found = setlocale(LC_ALL, names[i]) != NULL;
+    }
+    if (!found) {
+        print_message("no locale with a decimal comma is installed\n");
+    }
+    u2i_t *u = shop_open(":memory:", "none", SHOP_DIM);
+    shop_set(u, "rank_power", "0.75");
+    shop_ok(u2i_get_setting(u, "rank_power", value, sizeof(value), &err), &err);
+    assert_string_equal(value, "0.75");
+    shop_ok(u2i_get_setting(u, "action.click", value, sizeof(value), &err), &err);
+    assert_string_equal(value, "1.5");
+    for (size_t i = 0; i < 6; i++) {
+        static const char *const wrong[] = {"0,75", "nan", "0x1", "1e", ".", " 1"};
+        assert_int_equal(u2i_set_setting(u, "rank_power", wrong[i], &err), U2I_EINVAL);
+    }
+    u2i_close(u);
+    (void)setlocale(LC_ALL, "C");
+}
+
 static void null_and_unknown_things_are_harmless(void **state) {
     (void)state;
     assert_int_equal(u2i_close(NULL), U2I_OK);
@@ -230,6 +297,9 @@ int main(void) {
         cmocka_unit_test(an_older_callers_shorter_structs_work),
         cmocka_unit_test(settings_are_checked_kept_and_reset),
         cmocka_unit_test(opening_with_another_model_or_dim_is_refused_with_both_named),
+        cmocka_unit_test(success_leaves_no_error_behind),
+        cmocka_unit_test(sizes_flags_and_lists_that_make_no_sense_are_refused),
+        cmocka_unit_test(numbers_do_not_depend_on_the_locale),
         cmocka_unit_test(null_and_unknown_things_are_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

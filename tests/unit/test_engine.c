@@ -326,6 +326,87 @@ static void every_item_is_found_by_its_title_while_the_catalogue_grows(void **st
     shop_remove(path);
 }
 
+/* B has the file open while A changes it: B's very next answer knows, whatever it is about. */
+static void another_handles_changes_count_in_the_next_answer(void **state) {
+    (void)state;
+    char path[256], value[32];
+    u2i_error_t err;
+    shop_path(path, sizeof(path));
+    u2i_t *a = engine_shop(path), *b = shop_open(path, NULL, 0);
+    const int64_t t = shop_now_ms() - 10000;
+    for (int i = 0; i < 5; i++) {
+        shop_event(a, "gone", "purchase", "x", t + i);
+    }
+    u2i_query_t q = U2I_QUERY_INIT;
+    u2i_result_t *r;
+    shop_ok(u2i_popular(b, &q, &r, &err), &err);
+    assert_string_equal(u2i_result_hit(r, 0)->id, "x");
+    u2i_result_free(r);
+
+    shop_set(a, "window", "77");
+    shop_ok(u2i_get_setting(b, "window", value, sizeof(value), &err), &err);
+    assert_string_equal(value, "77");
+    shop_ok(u2i_delete_user(a, "gone", &err), &err);
+    shop_event(a, "z", "buy", "z", t);
+    shop_event(b, "other", "view", "y", t); /* b writes before it has looked */
+    assert_int_equal(u2i_close(b), U2I_OK); /* and may save what it has counted */
+    b = shop_open(path, NULL, 0);
+    u2i_t *const handles[] = {a, b};
+    for (size_t i = 0; i < 2; i++) {
+        shop_ok(u2i_popular(handles[i], &q, &r, &err), &err);
+        assert_string_equal(u2i_result_hit(r, 0)->id, "z");
+        assert_int_equal(shop_find(r, "y"), 1);
+        assert_int_equal(u2i_result_hit(r, 2)->source, U2I_FROM_CATALOGUE);
+        u2i_result_free(r);
+    }
+    assert_int_equal(u2i_close(a), U2I_OK);
+    assert_int_equal(u2i_close(b), U2I_OK);
+    shop_remove(path);
+}
+
+static void an_item_without_words_stays_without_a_vector(void **state) {
+    (void)state;
+    u2i_t *u = shop_open(":memory:", "hash", 64);
+    const u2i_item_t items[] = {{.id = "none", .title = "!?"}, {.id = "a", .title = "red apple"}};
+    u2i_error_t err;
+    u2i_stats_t s = U2I_STATS_INIT;
+    shop_ok(u2i_put_items(u, items, 2, sizeof(items[0]), &err), &err);
+    shop_ok(u2i_reembed(u, NULL, NULL, &err), &err);
+    shop_ok(u2i_stats(u, &s, &err), &err);
+    assert_int_equal(s.items_no_vector, 1);
+    u2i_result_t *r = shop_recommend(u, NULL); /* still in the catalogue */
+    assert_true(shop_find(r, "none") >= 0);
+    u2i_result_free(r);
+    u2i_close(u);
+}
+
+static void an_item_of_a_handle_that_was_behind_gets_the_newest_words(void **state) {
+    (void)state;
+    char path[256], id[16], title[32];
+    u2i_error_t err;
+    shop_path(path, sizeof(path));
+    u2i_t *a = shop_open(path, "hash", 64), *b = shop_open(path, NULL, 0);
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof(id), "i%d", i);
+        (void)snprintf(title, sizeof(title), "word%d common", i);
+        const u2i_item_t item = {.id = id, .title = title};
+        shop_ok(u2i_put_items(a, &item, 1, sizeof(item), &err), &err);
+    }
+    const u2i_item_t twin = {.id = "twin", .title = "word3 common"};
+    shop_ok(u2i_put_items(b, &twin, 1, sizeof(twin), &err), &err);
+    u2i_item_t *one, *two;
+    shop_ok(u2i_get_item(a, "i3", &one, &err), &err);
+    shop_ok(u2i_get_item(a, "twin", &two, &err), &err);
+    for (int i = 0; i < 64; i++) {
+        assert_float_equal(one->vector[i], two->vector[i], 1e-6);
+    }
+    u2i_item_free(one);
+    u2i_item_free(two);
+    assert_int_equal(u2i_close(a), U2I_OK);
+    assert_int_equal(u2i_close(b), U2I_OK);
+    shop_remove(path);
+}
+
 static int engine_count_user(void *ctx, const u2i_user_t *user) {
     *(size_t *)ctx += user->id != NULL;
     return 0;
@@ -385,6 +466,9 @@ int main(void) {
         cmocka_unit_test(a_deleted_item_is_never_returned_and_its_events_wait),
         cmocka_unit_test(cold_start_tries_interests_then_attributes_then_popularity),
         cmocka_unit_test(every_item_is_found_by_its_title_while_the_catalogue_grows),
+        cmocka_unit_test(another_handles_changes_count_in_the_next_answer),
+        cmocka_unit_test(an_item_without_words_stays_without_a_vector),
+        cmocka_unit_test(an_item_of_a_handle_that_was_behind_gets_the_newest_words),
         cmocka_unit_test(what_was_put_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
 #include "filter/dict.h"
 #include "filter/escape.h"
 #include "filter/like.h"
-#include "filter/number.h"
+#include "base/number.h"
 #include "filter/rowset.h"
 #include "filter/value.h"
 #include "u2i.h"

@@ -251,6 +251,7 @@ static int change_write_setting(struct txn *t, struct write *w, u2i_error_t *err
 static int change_apply_setting(struct lite *l, struct write *w, u2i_error_t *err) {
     (void)w; /* the listener reads all of them again */
     (void)err;
+    atomic_store(&l->settings_moved, true);
     lite_tell_settings(l);
     return U2I_OK;
 }

@@ -15,7 +15,7 @@
 /* */
 #include "base/alloc.h"
 
-enum { FOLLOW_MAX = 1000000 }; /* changes; more than that are not taken in one by one */
+enum { FOLLOW_MAX = 1000000 }; /* changes or rows; more than that are not taken in one by one */
 
 /* One row as the file has it now. */
 struct follow_row {
@@ -37,7 +37,7 @@ struct follow {
     struct buf actions;    /* struct follow_row */
     struct buf new_events; /* struct store_event_row */
     struct buf bytes;      /* names, vectors */
-    bool settings, reset;
+    bool settings, reset, too_many;
 };
 
 struct follow_run {
@@ -140,6 +140,14 @@ static int follow_read_runs(struct follow *f, uint64_t after, u2i_error_t *err) 
 static int follow_read_changes(struct follow *f, uint64_t after, u2i_error_t *err) {
     U2I_TRY(follow_read_runs(f, after, err));
     const struct follow_run *runs = (const void *)f->runs.data;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < f->runs.len / sizeof *runs; i++) {
+        rows += runs[i].n;
+    }
+    if (rows > FOLLOW_MAX) {
+        f->too_many = true;
+        return U2I_OK;
+    }
     bool actions = false;
     for (size_t i = 0; i < f->runs.len / sizeof *runs; i++) {
         switch (runs[i].kind) {
@@ -182,6 +190,9 @@ static int follow_read(struct follow *f, uint64_t after, u2i_error_t *err) {
     U2I_TRY(conn_meta_int(f->conn, "removed_sequence", &f->removed_sequence, err));
     U2I_TRY(conn_meta_int(f->conn, "indexed", &f->indexed, err));
     U2I_TRY(follow_read_changes(f, after, err));
+    if (f->too_many) {
+        return U2I_OK;
+    }
     U2I_TRY(follow_read_events(f, after, err));
     const bool failed = f->runs.failed || f->items.failed || f->users.failed || f->actions.failed ||
                         f->new_events.failed || f->bytes.failed;
@@ -231,7 +242,21 @@ static size_t follow_events_n(const struct follow *f) {
     return f->new_events.len / sizeof(struct store_event_row);
 }
 
+/* Leaves out events of rows that nothing has: a page of the file was overwritten. */
+static void follow_drop_damaged(struct follow *f) {
+    const struct catalogue *c = f->store->catalogue;
+    struct store_event_row *events = (void *)f->new_events.data;
+    size_t kept = 0;
+    for (size_t i = 0; i < follow_events_n(f); i++) {
+        if (events[i].user < c->end[CATALOGUE_USERS] && events[i].item < c->end[CATALOGUE_ITEMS]) {
+            events[kept++] = events[i];
+        }
+    }
+    f->new_events.len = kept * sizeof *events;
+}
+
 static int follow_apply_events(struct follow *f) {
+    follow_drop_damaged(f);
     struct tail *tail = &f->store->catalogue->tail;
     const struct follow_row *users = (const void *)f->users.data;
     for (size_t i = 0; i < f->users.len / sizeof *users; i++) {
@@ -327,7 +352,11 @@ static int follow_look(struct follow *f, bool *anew, u2i_error_t *err) {
     }
     U2I_TRY(conn_meta_int(f->conn, "changes_pruned", &pruned, err));
     *anew = applied < pruned || f->sequence - applied > FOLLOW_MAX || atomic_load(&f->store->stale);
-    return *anew ? U2I_OK : follow_read(f, applied, err);
+    if (!*anew) {
+        U2I_TRY(follow_read(f, applied, err));
+        *anew = f->too_many;
+    }
+    return U2I_OK;
 }
 
 int follow_commits(struct lite *l, struct conn *c, u2i_error_t *err) {

@@ -22,10 +22,14 @@ static int writer_set_durability(struct writer *w, u2i_error_t *err) {
     return writer_synchronous(w, w->relaxed, err);
 }
 
-int writer_begin(struct writer *w, u2i_error_t *err) {
+static int writer_begin_once(struct writer *w, u2i_error_t *err) {
     struct lite *l = w->store;
     if (atomic_exchange(&l->settings_moved, false)) {
-        U2I_TRY(writer_set_durability(w, err));
+        const int rc = writer_set_durability(w, err);
+        if (rc != U2I_OK) {
+            atomic_store(&l->settings_moved, true);
+            return rc;
+        }
     }
     U2I_TRY(conn_run(&w->conn, SQL_BEGIN_WRITE, err));
     /* From here on nobody else commits; what they did before is taken in first. */
@@ -33,6 +37,17 @@ int writer_begin(struct writer *w, u2i_error_t *err) {
     const int rc = follow_commits(l, &w->conn, err);
     l->writing = rc == U2I_OK;
     (void)pthread_mutex_unlock(&l->turn);
+    return rc;
+}
+
+int writer_begin(struct writer *w, u2i_error_t *err) {
+    struct lite *l = w->store;
+    int rc = writer_begin_once(w, err);
+    if (rc == U2I_OK && atomic_load(&l->settings_moved)) {
+        /* Another process changed the durability: SQLite takes it only outside of a transaction. */
+        writer_end(w);
+        rc = writer_begin_once(w, err);
+    }
     return rc == U2I_OK ? txn_reset(&w->txn, err) : rc;
 }
 

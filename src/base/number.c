@@ -3,10 +3,11 @@
  * ten, so a single rounding gives the correct double (W. D. Clinger, "How to read floating point
  * numbers accurately", 1990, section 5). The rest goes to the C library, in its "C" locale:
  * strtod() alone would read 1.5 as 1 in a process that runs under a locale with a decimal comma. */
-#include "filter/number.h"
+#include "base/number.h"
 #include <assert.h>
 #include <locale.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,4 +88,41 @@ bool number_real(const char *s, size_t n, double *out) {
     *out =
         exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
     return true;
+}
+
+static size_t number_span(const char *s) {
+    return strspn(s, "0123456789");
+}
+
+bool number_parse(const char *s, double *out) {
+    const bool negative = *s == '-';
+    const char *begin = s + (*s == '-' || *s == '+');
+    const char *at = begin + number_span(begin);
+    bool digits = at > begin;
+    if (*at == '.') {
+        const size_t fraction = number_span(at + 1);
+        digits = digits || fraction > 0;
+        at += 1 + fraction;
+    }
+    if (digits && (*at == 'e' || *at == 'E')) {
+        const char *power = at + 1 + (at[1] == '-' || at[1] == '+');
+        at = power + number_span(power);
+        digits = at > power;
+    }
+    if (!digits || *at != '\0' || at - begin > NUMBER_MAX_BYTES ||
+        !number_real(begin, (size_t)(at - begin), out)) {
+        return false;
+    }
+    *out = negative ? -*out : *out;
+    return true;
+}
+
+void number_print(char *buf, size_t bytes, int digits, double x) {
+    const locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    const locale_t before = c == (locale_t)0 ? (locale_t)0 : uselocale(c);
+    (void)snprintf(buf, bytes, "%.*g", digits, x); /* cut if it doesn't fit */
+    if (before != (locale_t)0) {
+        (void)uselocale(before);
+        freelocale(c);
+    }
 }
