@@ -2,9 +2,9 @@
  * nothing else, and read the same values; then the attributes go into columns and out again, over
  * what was there before. */
 #include "base/alloc.h"
+#include "base/number.h"
 #include "filter/attrs.h"
 #include "filter/filter.h"
-#include "base/number.h"
 #include "json/json.h"
 #include <stdio.h>
 

@@ -278,6 +278,7 @@ static int export_to_file(const struct cli *cli, const struct args *args, u2i_t 
     int code = CLI_ERROR;
     if (target_open(&target, name) != 0 || !export_begin(out, &target, cli->out)) {
         cli_error("%s: %s", name, strerror(errno));
+        code = export_stop ? CLI_INTERRUPTED : CLI_ERROR; /* a FIFO that nobody has read */
     } else {
         code = export_write(cli, args, store, out);
     }

@@ -328,6 +328,16 @@ static void import_say_bad(const struct import *im) {
     }
 }
 
+static int import_files(struct import *im, const struct args *args) {
+    int code = CLI_OK;
+    import_watch_signals();
+    for (size_t i = 2; code == CLI_OK && i < args->words_n; i++) {
+        code = import_file(im, args->words[i], args_has(args, "json"));
+    }
+    import_say_bad(im);
+    return code == CLI_OK && im->total.bad > 0 && im->total.put == 0 ? CLI_BADROWS : code;
+}
+
 static int import_run(struct cli *cli, const struct args *args) {
     const char *const kind = args_word(args, 1);
     struct import im = {.cli = cli};
@@ -341,16 +351,7 @@ static int import_run(struct cli *cli, const struct args *args) {
     code = code == CLI_OK ? import_check_errors(&im, args) : code;
     code = code == CLI_OK ? im.kind->start(&im, args) : code;
     code = code == CLI_OK ? import_batch_start(&im) : code;
-    if (code == CLI_OK) {
-        import_watch_signals();
-        for (size_t i = 2; code == CLI_OK && i < args->words_n; i++) {
-            code = import_file(&im, args->words[i], args_has(args, "json"));
-        }
-        import_say_bad(&im);
-        if (code == CLI_OK && im.total.bad > 0 && im.total.put == 0) {
-            code = CLI_BADROWS;
-        }
-    }
+    code = code == CLI_OK ? import_files(&im, args) : code;
     import_batch_free(&im);
     json_decref(im.action_map);
     fields_free(&im.fields);

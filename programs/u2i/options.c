@@ -262,11 +262,15 @@ static int args_check_words(const struct args *args) {
 /* A number below zero is a word: no option's letter is a digit. */
 static bool args_is_number(const char *word) {
     char *end;
-    if (word[0] != '-' || strspn(word + 1, ".0123456789") == 0) {
+    if (strspn(word + 1, ".0123456789") == 0) {
         return false;
     }
     (void)strtod(word, &end);
     return *end == '\0';
+}
+
+static bool args_is_short(const char *word) {
+    return word[0] == '-' && word[1] != '\0' && !args_is_number(word);
 }
 
 int args_parse(const struct command *command, int argc, char **argv, struct args *out) {
@@ -287,7 +291,7 @@ int args_parse(const struct command *command, int argc, char **argv, struct args
             options = false;
         } else if (options && word[0] == '-' && word[1] == '-') {
             rc = args_parse_long(out, &c);
-        } else if (options && word[0] == '-' && word[1] != '\0' && !args_is_number(word)) {
+        } else if (options && args_is_short(word)) {
             rc = args_parse_short(out, &c);
         } else {
             out->words[out->words_n++] = word;

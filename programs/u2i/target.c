@@ -104,6 +104,9 @@ static int target_open_part(struct target *t) {
         t->fd = open(text_cstr(&part), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (t->fd >= 0) {
             t->part = strdup(text_cstr(&part));
+            if (t->part == NULL) {
+                (void)unlink(text_cstr(&part)); /* out of memory: nobody would know its name */
+            }
         }
         text_free(&part);
         if (t->fd < 0 && errno != EEXIST) {
@@ -126,7 +129,15 @@ int target_open(struct target *t, const char *name) {
         return t->fd >= 0 ? 0 : -1;
     }
     t->path = target_resolve(name, TARGET_LINKS_MAX);
-    if (t->path == NULL || target_open_part(t) != 0) {
+    if (t->path == NULL) {
+        return -1;
+    }
+    if (target_open_part(t) != 0) {
+        const int why = errno;
+        if (t->fd >= 0) {
+            (void)close(t->fd); /* nothing was written */
+        }
+        errno = why;
         return -1;
     }
     if (there) {

@@ -11,9 +11,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/number.h"
 #include "base/utf8.h"
 #include "filter/escape.h"
-#include "base/number.h"
 #include <assert.h>
 #include <stdio.h>
 

@@ -4,9 +4,9 @@
 #include "filter/filter_internal.h"
 
 #include "base/error.h"
+#include "base/number.h"
 #include "base/utf8.h"
 #include "filter/escape.h"
-#include "base/number.h"
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

@@ -54,6 +54,10 @@ class Formats(Import):
         self.imp("items", gzip.compress(b'{"id":"2","title":"Piped"}\n'))
         self.assertEqual([self.item(i)["title"] for i in "12"], ["Packed", "Piped"])
 
+    def test_gzip_of_several_streams(self):
+        self.imp("items", gzip.compress(b"id,title\n1,One\n") + gzip.compress(b"2,Two\n"))
+        self.assertEqual(self.item("2")["title"], "Two")
+
     def test_cut_gzip_is_an_error_after_what_could_be_read(self):
         rows = "".join(f"{i},title {os.urandom(8).hex()}\n" for i in range(20000))
         data = gzip.compress(("id,title\n" + rows).encode())
@@ -157,10 +161,40 @@ class BadRows(Import):
         self.assertIn("stdin:4: ", result.err)
 
     def test_first_ten_are_shown_and_all_are_written_to_a_file(self):
-        result = self.imp("items", "id,title\n" + "x\n" * 30, "--errors", "errors.txt")
+        result = self.imp("items", "id,title\n" + "x\n" * 30, "--errors", "errors.txt", code=4)
         self.assertEqual(result.err.count("1 fields"), 10)
         self.assertIn("30 bad rows; all are in errors.txt", result.err)
         self.assertEqual(len(self.read("errors.txt").splitlines()), 30)
+
+    def test_errors_file_may_be_neither_store_nor_input(self):
+        self.write("a.csv", "id,title\n1,One\n")
+        os.link(self.path("a.csv"), self.path("link.csv"))
+        os.symlink("shop.db", self.path("store-link"))
+        before = self.stats()["items"]
+        for name in ("a.csv", "./a.csv", "link.csv", "shop.db", "store-link", "shop.db-wal"):
+            result = self.run_u2i("import", "shop.db", "items", "a.csv", "--errors", name, code=2)
+            self.assertIn(name, result.err)
+        self.assertEqual(self.read("a.csv"), "id,title\n1,One\n")
+        self.assertEqual(self.stats()["items"], before)
+
+    def test_errors_file_is_not_emptied_by_an_import_that_cannot_begin(self):
+        self.write("errors.txt", "of yesterday")
+        self.run_u2i("import", "shop.db", "items", "gone.csv", "--errors", "errors.txt", code=1)
+        self.run_u2i("import", "gone.db", "items", "errors.txt", "--errors", "errors.txt", code=3)
+        self.assertEqual(self.read("errors.txt"), "of yesterday")
+
+    def test_import_without_a_good_row_is_exit_code_4(self):
+        self.imp("items", "id,title\n1\n2\n", code=4)
+        self.imp("items", "id,title\n1\n2,Two\n")
+        self.imp("items", "id,title\n")
+
+    def test_max_errors_0_stops_once_and_at_the_first_bad_row(self):
+        self.imp("items", "id,title\ni1,One\n")
+        result = self.imp("events", "user,item,action\nu,i1,view\nu,gone,view\nu,i1\n",
+                          "--max-errors", "0", code=4)
+        self.assertEqual(result.err.count("stopped at"), 1)
+        self.assertIn("stopped at stdin:3", result.err)
+        self.assertNotIn("entry ", result.err)
 
     def test_hostile_files_end_with_an_error_not_a_crash(self):
         for data in (b"\x00" * 5000, b'"' * 5000, b"id\n" + b"[" * 5000, os.urandom(5000), b"\x1f\x8b",
@@ -194,7 +228,7 @@ class Events(Import):
     def test_wrong_times_and_values_are_bad_rows(self):
         result = self.imp("events", "user,item,action,timestamp,value\nu,i1,view,,\nu,i1,view,2024-02-30,\n"
                                     "u,i1,view,-5,\nu,i1,view,5,-1\nu,i1,view,5,x\nu,i1,view,5,nan\n"
-                                    "u,i1,view,5,0\nu,i1,view,99999999999999999999,\n")
+                                    "u,i1,view,5,0\nu,i1,view,99999999999999999999,\n", code=4)
         self.assertEqual((result.json["new"], result.json["bad"]), (0, 8))
 
     def test_value_is_kept_and_can_be_ignored(self):
@@ -274,6 +308,37 @@ class Events(Import):
         report = self.imp("events", data).json
         self.assertEqual((report["new"], report["already_there"]), (rows - before, before))
         self.assertEqual(self.stats()["events"], rows)
+
+
+    def test_signal_while_waiting_for_a_pipe_keeps_the_rows_that_came(self):
+        os.mkfifo(self.path("fifo"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            for name in ("-", "fifo"):
+                user = f"{number}{name}"
+                child = subprocess.Popen([common.U2I, "import", "shop.db", "events", name],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, cwd=self.dir, env=self.env)
+                pipe = child.stdin if name == "-" else open(self.path(name), "wb")
+                pipe.write(f"user,item,action\n{user},i1,view\n{user},i2,view\n{user},i".encode())
+                pipe.flush()
+                time.sleep(1)
+                child.send_signal(number)
+                child.wait(60)
+                err = child.stderr.read().decode()
+                pipe.close()
+                for stream in (child.stdin, child.stdout, child.stderr):
+                    stream.close()
+                self.assertEqual(child.returncode, 130, err)
+                self.assertIn("after line 3", err)
+                self.assertEqual(len(self.events(user)), 2)
+
+    def test_signal_while_waiting_for_a_writer(self):
+        os.mkfifo(self.path("fifo"))
+        child = subprocess.Popen([common.U2I, "import", "shop.db", "events", "fifo"], cwd=self.dir,
+                                 env=self.env, stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.wait(60), 130)
 
 
 class Reports(Import):

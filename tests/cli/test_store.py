@@ -28,6 +28,9 @@ class Init(common.Case):
         self.assertIn("--set", self.run_u2i("init", "b.db", "--set", "nosuch.thing=4", code=2).err)
         self.assertEqual([f for f in os.listdir(self.dir) if f.startswith("b.db")], [])
 
+    def test_store_in_memory_is_refused(self):
+        self.assertIn("name a file", self.run_u2i("init", ":memory:", code=2).err)
+
     def test_vector_store_needs_a_length(self):
         self.assertIn("--dim", self.run_u2i("init", "v.db", "--model", "none", code=2).err)
         self.assertEqual(self.run_u2i("init", "v.db", "--dim", "3", "--json").json["dim"], 3)
@@ -132,6 +135,11 @@ class Care(common.Case):
         self.run_u2i("config", "shop.db", "set", "half_life_s", "soon", code=2)
         self.run_u2i("config", "shop.db", "set", "half_life_s", code=2)
 
+    def test_negative_value_needs_no_dashes_before_it(self):
+        self.run_u2i("config", "shop.db", "set", "action.regret", "-5")
+        self.assertEqual(float(self.run_u2i("config", "shop.db", "get", "action.regret").out), -5)
+        self.run_u2i("config", "shop.db", "get", "-x", code=2)
+
     def test_stats_count(self):
         stats = self.stats()
         self.assertEqual((stats["items"], stats["users"], stats["events"]), (6, 3, 5))
@@ -160,6 +168,17 @@ class Care(common.Case):
         result = self.run_u2i("verify", "shop.db", code=None)
         self.assertIn(result.code, (5, 1), result.out + result.err)
         self.assertNotEqual(result.out + result.err, "")
+
+    def test_store_that_cannot_be_opened_for_damage_has_a_fault(self):
+        with open(self.path("shop.db"), "r+b") as f:
+            f.write(b"\xff" * 4096)
+        for name in os.listdir(self.dir):
+            if name.startswith("shop.db-"):
+                os.unlink(self.path(name))
+        result = self.run_u2i("verify", "shop.db", "--json", code=5)
+        self.assertEqual(result.json["where"], "file")
+        self.assertNotIn("run a verify", result.out + result.err)
+        self.run_u2i("verify", "gone.db", code=3)
 
     def test_a_foreign_file_is_exit_code_1(self):
         self.write("foreign.db", "this is no database" * 100)
@@ -219,6 +238,42 @@ class Export(common.Case):
         self.run_u2i("init", "b.db")
         self.run_u2i("import", "b.db", "items", "-", stdin=out)
         self.assertEqual(self.stats("b.db")["items"], 7)
+
+    def test_store_is_never_overwritten(self):
+        os.symlink("shop.db", self.path("soft"))
+        os.symlink("shop.db-shm", self.path("dangling"))
+        os.link(self.path("shop.db"), self.path("hard"))
+        for name in ("shop.db", "./shop.db", self.path("shop.db"), "soft", "hard", "shop.db-wal", "shop.db-shm",
+                     "dangling"):
+            self.assertIn("the store itself", self.run_u2i("export", "shop.db", "items", "-o", name, code=2).err)
+            self.run_u2i("export", "soft", "items", "-o", name, code=2)
+        self.assertEqual(self.stats()["items"], 7)
+        self.run_u2i("verify", "shop.db")
+
+    def test_link_is_followed_and_device_and_pipe_are_written_to(self):
+        wanted = self.run_u2i("export", "shop.db", "items").out
+        os.mkdir(self.path("there"))
+        os.symlink("there/x.jsonl", self.path("link"))
+        for _ in range(2):  # a target that is not there yet, and one that is
+            self.run_u2i("export", "shop.db", "items", "-o", "link")
+            self.assertTrue(os.path.islink(self.path("link")))
+            self.assertEqual(self.read("there/x.jsonl"), wanted)
+        self.run_u2i("export", "shop.db", "items", "-o", "/dev/null")
+        self.assertFalse(os.path.isfile("/dev/null"))
+        self.assertEqual(self.run_u2i("export", "shop.db", "items", "-o", "/dev/stdout").out, wanted)
+        os.mkfifo(self.path("fifo"))
+        with subprocess.Popen(["cat", "fifo"], stdout=subprocess.PIPE, cwd=self.dir) as cat:
+            self.run_u2i("export", "shop.db", "items", "-o", "fifo")
+            self.assertEqual(cat.stdout.read().decode(), wanted)
+
+    def test_file_that_was_there_keeps_its_mode_and_nothing_is_left_beside_it(self):
+        self.write("x.jsonl", "old")
+        self.write("x.jsonl.part", "mine")
+        os.chmod(self.path("x.jsonl"), 0o640)
+        self.run_u2i("export", "shop.db", "items", "-o", "x.jsonl")
+        self.assertEqual(os.stat(self.path("x.jsonl")).st_mode & 0o777, 0o640)
+        self.assertEqual(self.read("x.jsonl.part"), "mine")
+        self.assertEqual([f for f in os.listdir(self.dir) if f.startswith(".u2i")], [])
 
     def test_output_that_cannot_be_written_is_an_error(self):
         self.assertIn("nosuch/x.jsonl", self.run_u2i("export", "shop.db", "items", "-o", "nosuch/x.jsonl", code=1).err)

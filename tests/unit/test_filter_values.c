@@ -1,11 +1,11 @@
 /* The small pure parts below the language: numbers from text, operators on values, patterns,
  * escapes, the dictionary and the bitmap builder, each against something simpler. */
 #include "base/alloc.h"
+#include "base/number.h"
 #include "base/rng.h"
 #include "filter/dict.h"
 #include "filter/escape.h"
 #include "filter/like.h"
-#include "base/number.h"
 #include "filter/rowset.h"
 #include "filter/value.h"
 #include "u2i.h"
