@@ -4,9 +4,8 @@
  * simply set each changed row to what the file says now, in whatever order it learns of them. */
 #include "store/catalogue.h"
 
-#include "base/error.h"
-/* */
 #include "base/alloc.h"
+#include "base/error.h"
 
 enum { CATALOGUE_DEADLINE_EVERY = 4096 }; /* rows between two looks at the clock */
 

@@ -1,9 +1,8 @@
 /* An array of events, each linked to its user's one before; see tail.h. */
 #include "store/tail.h"
 
-#include "base/error.h"
-/* */
 #include "base/alloc.h"
+#include "base/error.h"
 
 /* Room for users up to and including `user`. */
 static int tail_reserve_users(struct tail *t, uint32_t user) {

@@ -3,7 +3,6 @@
 #include "change.h"
 #include "writer.h"
 
-/* */
 #include "base/alloc.h"
 
 enum { CHANGE_FEW = 16 }; /* events of a request that needs no heap */

@@ -4,7 +4,6 @@
 #include "seal.h"
 #include "writer.h"
 
-/* */
 #include "base/alloc.h"
 
 /* ---- Putting items -------------------------------------------------------------------------- */

@@ -3,7 +3,6 @@
 #include "seal.h"
 #include "writer.h"
 
-/* */
 #include "base/alloc.h"
 
 int change_write_user(struct txn *t, uint32_t row, bool new, const struct store_user *user,

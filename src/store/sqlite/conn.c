@@ -7,12 +7,11 @@
  * would drop every POSIX lock that SQLite holds on the file in this process. */
 #include "conn.h"
 
+#include "base/alloc.h"
+#include "base/buf.h"
 #include "base/rng.h"
 #include <stdio.h>
 #include <time.h>
-/* */
-#include "base/alloc.h"
-#include "base/buf.h"
 
 enum {
     CONN_BUSY_MS = 5000,      /* how long another process may hold the write lock */

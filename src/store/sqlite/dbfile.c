@@ -7,17 +7,18 @@
  * drop the locks that other handles of this process hold on it (POSIX). */
 #include "sqlite_internal.h"
 
+#include "base/alloc.h"
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-/* */
-#include "base/alloc.h"
 
 enum {
     DBFILE_APPLICATION_ID = 0x75326931, /* "u2i1" */
     DBFILE_FORMAT = 1,                  /* user_version of what this code writes */
     DBFILE_HEADER_BYTES = 100,
+    DBFILE_RETRIES = 10,
+    DBFILE_PAUSE_MS = 10,
     DBFILE_LOG_BYTES = 64 << 20 /* a longer log is cut when it starts again */
 };
 
@@ -112,14 +113,15 @@ static int dbfile_number(struct conn *c, const char *sql, uint32_t *out, u2i_err
     return rc;
 }
 
-/* The same question through SQLite, with what is in the log. */
+/* The same question through SQLite, with what is in the log. In a transaction: all three numbers are of
+ * one moment, also while another process creates the store. */
 static int dbfile_ask(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) {
     uint32_t id;
     uint32_t format;
     uint32_t tables;
+    U2I_TRY(dbfile_number(c, "SELECT count(*) FROM sqlite_schema", &tables, err));
     U2I_TRY(dbfile_number(c, "PRAGMA application_id", &id, err));
     U2I_TRY(dbfile_number(c, "PRAGMA user_version", &format, err));
-    U2I_TRY(dbfile_number(c, "SELECT count(*) FROM sqlite_schema", &tables, err));
     if (id == 0 && format == 0 && tables == 0) {
         *kind = DBFILE_EMPTY;
         return U2I_OK;
@@ -128,7 +130,14 @@ static int dbfile_ask(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) 
     return dbfile_judge(c->path, id, format, err);
 }
 
-static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
+static int dbfile_ask_at_once(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err) {
+    U2I_TRY(conn_run(c, SQL_BEGIN_READ, err));
+    const int rc = dbfile_ask(c, kind, err);
+    (void)conn_run(c, SQL_ROLLBACK, NULL); /* ends a read */
+    return rc;
+}
+
+static int dbfile_identify_once(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
     struct conn c;
     /* A journal beside the file: its creation was cut off by a power cut. What is in the file means
      * nothing until it is rolled back, which only a connection that writes may do. */
@@ -138,9 +147,21 @@ static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *
     *kind = DBFILE_UNCLEAR;
     int rc = unfinished ? U2I_OK : dbfile_look(&c, kind, err);
     if (rc == U2I_OK && *kind == DBFILE_UNCLEAR) {
-        rc = dbfile_ask(&c, kind, err);
+        rc = dbfile_ask_at_once(&c, kind, err);
     }
     conn_close(&c);
+    return rc;
+}
+
+/* Another process that creates or closes the store makes the log come and go beside it; what cannot be
+ * opened at such a moment can be a little later. */
+static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
+    struct gate pause = {0};
+    int rc = dbfile_identify_once(l, kind, err);
+    for (int i = 0; i < DBFILE_RETRIES && rc == U2I_EIO; i++) {
+        gate_wait(&pause, 0, DBFILE_PAUSE_MS);
+        rc = dbfile_identify_once(l, kind, err);
+    }
     return rc;
 }
 
@@ -172,6 +193,12 @@ static int dbfile_put_meta(struct conn *c, const struct store_options *opt, u2i_
     return bind_run(&b, err);
 }
 
+/* Another process was faster; with U2I_OPEN_NEW only one of them may succeed. */
+static int dbfile_was_made(const char *path, const struct store_options *opt, u2i_error_t *err) {
+    return (opt->flags & U2I_OPEN_NEW) == 0 ? U2I_OK
+                                            : error_set(err, U2I_EINVAL, "%s exists already", path);
+}
+
 /* Brings the file to DBFILE_FORMAT in one transaction, from whatever it has (nothing = 0). Another
  * process may have done so a moment ago. */
 static int dbfile_migrate_in(struct conn *c, const struct store_options *opt, u2i_error_t *err) {
@@ -180,11 +207,10 @@ static int dbfile_migrate_in(struct conn *c, const struct store_options *opt, u2
     U2I_TRY(dbfile_ask(c, &kind, err));
     U2I_TRY(dbfile_number(c, "PRAGMA user_version", &format, err));
     if (format == DBFILE_FORMAT) {
-        return U2I_OK;
+        return dbfile_was_made(c->path, opt, err);
     }
     const bool create = format == 0;
-    if (create &&
-        opt->model == NULL) { /* just created, or left by a process that died creating it */
+    if (create && opt->model == NULL) { /* left by a process that died creating it */
         return error_set(err, U2I_ENOTFOUND, "the file is empty: there is no store in it");
     }
     if (create && (opt->dim == 0 || opt->dim > U2I_DIM_MAX || opt->model == NULL ||
@@ -249,7 +275,8 @@ static int dbfile_open_writer(struct lite *l, const struct store_options *opt, s
     U2I_TRY(conn_exec(writer, sql, err));
     U2I_TRY(dbfile_set_wal(writer, err));
     U2I_TRY(dbfile_number(writer, "PRAGMA user_version", &format, err));
-    return format == DBFILE_FORMAT ? U2I_OK : dbfile_migrate(writer, opt, err);
+    return format == DBFILE_FORMAT ? dbfile_was_made(l->path, opt, err)
+                                   : dbfile_migrate(writer, opt, err);
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */

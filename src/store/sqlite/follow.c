@@ -12,7 +12,6 @@
 #include "change.h"
 #include "sqlite_internal.h"
 
-/* */
 #include "base/alloc.h"
 
 enum { FOLLOW_MAX = 1000000 }; /* changes or rows; more than that are not taken in one by one */

@@ -13,9 +13,8 @@
 #include "change.h"
 #include "sqlite_internal.h"
 
-#include <assert.h>
-/* */
 #include "base/alloc.h"
+#include <assert.h>
 
 enum {
     LOAD_TRIES = 100,

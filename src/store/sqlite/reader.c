@@ -7,7 +7,6 @@
 #include "change.h"
 #include "sqlite_internal.h"
 
-/* */
 #include "base/alloc.h"
 
 /* ---- Connections ---------------------------------------------------------------------------- */

@@ -2,9 +2,8 @@
 #include "change.h"
 #include "sqlite_internal.h"
 
-#include "base/arena.h"
-/* */
 #include "base/alloc.h"
+#include "base/arena.h"
 
 /* A connection in a read transaction, with what others committed taken in before. */
 static int scan_begin(struct lite *l, struct conn **c, u2i_error_t *err) {

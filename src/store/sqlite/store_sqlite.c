@@ -3,10 +3,9 @@
 #include "sqlite_internal.h"
 #include "writer.h"
 
+#include "base/alloc.h"
 #include <stdio.h>
 #include <sys/stat.h>
-/* */
-#include "base/alloc.h"
 
 /* ---- The listener --------------------------------------------------------------------------- */
 

@@ -5,9 +5,8 @@
  * newest CHANGE_LOG_KEEP, and a process that missed more than that loads everything anew. */
 #include "txn.h"
 
-#include <assert.h>
-/* */
 #include "base/alloc.h"
+#include <assert.h>
 
 enum {
     CHANGE_LOG_KEEP = 50000, /* entries left by pruning */

@@ -5,11 +5,10 @@
  * Most checks are a query that returns the faulty rows; the rest need each row looked at. */
 #include "sqlite_internal.h"
 
+#include "base/alloc.h"
 #include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
-/* */
-#include "base/alloc.h"
 
 struct verify {
     struct lite *store;

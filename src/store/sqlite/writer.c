@@ -11,10 +11,9 @@
  */
 #include "writer_internal.h"
 
+#include "base/alloc.h"
 #include <assert.h>
 #include <time.h>
-/* */
-#include "base/alloc.h"
 
 enum {
     WRITER_GROUP_ROWS = 16384, /* a transaction is closed when it has this many rows */

@@ -8,7 +8,6 @@
  * table emptied and the mark at 0 it fills again. */
 #include "writer_internal.h"
 
-/* */
 #include "base/alloc.h"
 
 enum {

@@ -2,7 +2,6 @@
  * refused, commit, show it in memory. */
 #include "writer_internal.h"
 
-/* */
 #include "base/alloc.h"
 
 int writer_synchronous(struct writer *w, bool relaxed, u2i_error_t *err) {
