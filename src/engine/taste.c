@@ -34,23 +34,26 @@ static void taste_find_vectors(struct engine *e, struct taste *t, size_t n) {
     }
 }
 
-/* vector = Σ w v / |Σ w v|. False if it points nowhere near what the user liked (`liked`, scratch): a
- * profile of dislikes says only what to keep away from, not where to go. */
-static bool taste_sum(const struct taste *t, uint32_t dim, float *liked) {
+/* vector = Σ w v / |Σ w v|. False if it points nowhere near what the user liked: a profile of dislikes
+ * says only what to keep away from, not where to go. `weights` and `liked` are scratch for as many
+ * floats as there are entries, respectively dimensions. */
+static bool taste_sum(const struct taste *t, uint32_t dim, float *weights, float *liked) {
     const struct vec_ops *vec = vec_get();
-    memset(liked, 0, dim * sizeof(*liked));
+    bool negative = false;
     for (size_t i = 0; i < t->entries_n; i++) {
-        if (t->entries[i].weight > 0) {
-            vec->axpy(t->entries[i].weight, t->vectors[i], liked, dim);
-        }
+        weights[i] = t->entries[i].weight;
+        negative = negative || weights[i] < 0;
     }
-    memcpy(t->vector, liked, dim * sizeof(*liked));
-    for (size_t i = 0; i < t->entries_n; i++) {
-        if (t->entries[i].weight < 0) {
-            vec->axpy(t->entries[i].weight, t->vectors[i], t->vector, dim);
+    memset(t->vector, 0, dim * sizeof(*t->vector));
+    vec->axpy_rows(weights, t->vectors, t->entries_n, t->vector, dim);
+    if (negative) {
+        for (size_t i = 0; i < t->entries_n; i++) {
+            weights[i] = weights[i] > 0 ? weights[i] : 0;
         }
+        memset(liked, 0, dim * sizeof(*liked));
+        vec->axpy_rows(weights, t->vectors, t->entries_n, liked, dim);
     }
-    return vec->dot(t->vector, liked, dim) > 0 && vec_normalise(t->vector, dim);
+    return (!negative || vec->dot(t->vector, liked, dim) > 0) && vec_normalise(t->vector, dim);
 }
 
 int taste_build(struct engine *e, const struct history *h, struct arena *a, struct taste *out,
@@ -77,7 +80,7 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
     }
     taste_find_vectors(e, out, n);
     profile_normalise(out->entries, out->entries_n);
-    if (!taste_sum(out, e->store->dim, liked)) {
+    if (!taste_sum(out, e->store->dim, recency, liked)) { /* recency has been used up */
         out->vector = NULL;
     }
     return U2I_OK;

@@ -18,6 +18,9 @@ struct vec_ops {
     void (*dot_rows)(const float *q, const float *rows, size_t stride, size_t n_rows, size_t dim,
                      float *out);
     void (*axpy)(float alpha, const float *x, float *y, size_t n); /* y += alpha * x */
+    /* y += sum of weights[i] * rows[i], i < n_rows; four rows for each pass over y. */
+    void (*axpy_rows)(const float *weights, const float *const *rows, size_t n_rows, float *y,
+                      size_t dim);
     void (*scale)(float *x, float alpha, size_t n);                /* x *= alpha */
     int32_t (*dot_i8)(const int8_t *a, const int8_t *b, size_t n); /* exact, n <= 65536 */
     /* The CRC-32C (Castagnoli, RFC 3720 appendix B.4) of p[0..n), continuing from crc (0 to start). */

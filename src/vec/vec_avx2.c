@@ -132,6 +132,33 @@ static void vec_avx2_axpy(float alpha, const float *x, float *y, size_t n) {
     }
 }
 
+static void vec_avx2_axpy4(const float *w, const float *const *x, float *y, size_t n) {
+    const __m256 w0 = _mm256_set1_ps(w[0]), w1 = _mm256_set1_ps(w[1]), w2 = _mm256_set1_ps(w[2]),
+                 w3 = _mm256_set1_ps(w[3]);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 a = _mm256_fmadd_ps(w0, _mm256_loadu_ps(x[0] + i), _mm256_loadu_ps(y + i));
+        __m256 b = _mm256_mul_ps(w1, _mm256_loadu_ps(x[1] + i));
+        a = _mm256_fmadd_ps(w2, _mm256_loadu_ps(x[2] + i), a);
+        b = _mm256_fmadd_ps(w3, _mm256_loadu_ps(x[3] + i), b);
+        _mm256_storeu_ps(y + i, _mm256_add_ps(a, b));
+    }
+    for (int k = 0; i < n && k < VEC_ROWS_AT_ONCE; k++) {
+        vec_avx2_axpy(w[k], x[k] + i, y + i, n - i);
+    }
+}
+
+static void vec_avx2_axpy_rows(const float *weights, const float *const *rows, size_t n_rows,
+                               float *y, size_t dim) {
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        vec_avx2_axpy4(weights + i, rows + i, y, dim);
+    }
+    for (; i < n_rows; i++) {
+        vec_avx2_axpy(weights[i], rows[i], y, dim);
+    }
+}
+
 static void vec_avx2_scale(float *x, float alpha, size_t n) {
     const __m256 factor = _mm256_set1_ps(alpha);
     size_t i = 0;
@@ -235,6 +262,7 @@ const struct vec_ops *vec_avx2_ops(void) {
         .dot = vec_avx2_dot,
         .dot_rows = vec_avx2_dot_rows,
         .axpy = vec_avx2_axpy,
+        .axpy_rows = vec_avx2_axpy_rows,
         .scale = vec_avx2_scale,
         .dot_i8 = vec_avx2_dot_i8,
         .crc32c = vec_avx2_crc32c,

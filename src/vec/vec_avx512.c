@@ -106,6 +106,33 @@ static void vec_avx512_axpy(float alpha, const float *x, float *y, size_t n) {
     }
 }
 
+static void vec_avx512_axpy4(const float *w, const float *const *x, float *y, size_t n) {
+    const __m512 w0 = _mm512_set1_ps(w[0]), w1 = _mm512_set1_ps(w[1]), w2 = _mm512_set1_ps(w[2]),
+                 w3 = _mm512_set1_ps(w[3]);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512 a = _mm512_fmadd_ps(w0, _mm512_loadu_ps(x[0] + i), _mm512_loadu_ps(y + i));
+        __m512 b = _mm512_mul_ps(w1, _mm512_loadu_ps(x[1] + i));
+        a = _mm512_fmadd_ps(w2, _mm512_loadu_ps(x[2] + i), a);
+        b = _mm512_fmadd_ps(w3, _mm512_loadu_ps(x[3] + i), b);
+        _mm512_storeu_ps(y + i, _mm512_add_ps(a, b));
+    }
+    for (int k = 0; i < n && k < VEC_ROWS_AT_ONCE; k++) {
+        vec_avx512_axpy(w[k], x[k] + i, y + i, n - i);
+    }
+}
+
+static void vec_avx512_axpy_rows(const float *weights, const float *const *rows, size_t n_rows,
+                                 float *y, size_t dim) {
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        vec_avx512_axpy4(weights + i, rows + i, y, dim);
+    }
+    for (; i < n_rows; i++) {
+        vec_avx512_axpy(weights[i], rows[i], y, dim);
+    }
+}
+
 static void vec_avx512_scale(float *x, float alpha, size_t n) {
     const __m512 factor = _mm512_set1_ps(alpha);
     size_t i = 0;
@@ -144,6 +171,7 @@ const struct vec_ops *vec_avx512_ops(void) {
         .dot = vec_avx512_dot,
         .dot_rows = vec_avx512_dot_rows,
         .axpy = vec_avx512_axpy,
+        .axpy_rows = vec_avx512_axpy_rows,
         .scale = vec_avx512_scale,
         .dot_i8 = vec_avx512_dot_i8,
         .crc32c = vec_avx2_crc32c,

@@ -89,6 +89,31 @@ static void vec_neon_axpy(float alpha, const float *x, float *y, size_t n) {
     }
 }
 
+static void vec_neon_axpy4(const float *w, const float *const *x, float *y, size_t n) {
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        float32x4_t a = vfmaq_n_f32(vld1q_f32(y + i), vld1q_f32(x[0] + i), w[0]);
+        float32x4_t b = vmulq_n_f32(vld1q_f32(x[1] + i), w[1]);
+        a = vfmaq_n_f32(a, vld1q_f32(x[2] + i), w[2]);
+        b = vfmaq_n_f32(b, vld1q_f32(x[3] + i), w[3]);
+        vst1q_f32(y + i, vaddq_f32(a, b));
+    }
+    for (int k = 0; i < n && k < VEC_ROWS_AT_ONCE; k++) {
+        vec_neon_axpy(w[k], x[k] + i, y + i, n - i);
+    }
+}
+
+static void vec_neon_axpy_rows(const float *weights, const float *const *rows, size_t n_rows,
+                               float *y, size_t dim) {
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        vec_neon_axpy4(weights + i, rows + i, y, dim);
+    }
+    for (; i < n_rows; i++) {
+        vec_neon_axpy(weights[i], rows[i], y, dim);
+    }
+}
+
 static void vec_neon_scale(float *x, float alpha, size_t n) {
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -166,6 +191,7 @@ const struct vec_ops *vec_neon_ops(void) {
         .dot = vec_neon_dot,
         .dot_rows = vec_neon_dot_rows,
         .axpy = vec_neon_axpy,
+        .axpy_rows = vec_neon_axpy_rows,
         .scale = vec_neon_scale,
         .dot_i8 = vec_neon_dot_i8,
         .crc32c = vec_neon_crc32c,
@@ -175,6 +201,7 @@ const struct vec_ops *vec_neon_ops(void) {
         .dot = vec_neon_dot,
         .dot_rows = vec_neon_dot_rows,
         .axpy = vec_neon_axpy,
+        .axpy_rows = vec_neon_axpy_rows,
         .scale = vec_neon_scale,
         .dot_i8 = vec_neon_dot_i8,
         .crc32c = vec_scalar_crc32c,

@@ -38,6 +38,23 @@ static void vec_scalar_axpy(float alpha, const float *x, float *y, size_t n) {
     }
 }
 
+static void vec_scalar_axpy4(const float *w, const float *const *x, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        y[i] += (w[0] * x[0][i] + w[1] * x[1][i]) + (w[2] * x[2][i] + w[3] * x[3][i]);
+    }
+}
+
+static void vec_scalar_axpy_rows(const float *weights, const float *const *rows, size_t n_rows,
+                                 float *y, size_t dim) {
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        vec_scalar_axpy4(weights + i, rows + i, y, dim);
+    }
+    for (; i < n_rows; i++) {
+        vec_scalar_axpy(weights[i], rows[i], y, dim);
+    }
+}
+
 static void vec_scalar_scale(float *x, float alpha, size_t n) {
     for (size_t i = 0; i < n; i++) {
         x[i] *= alpha;
@@ -75,6 +92,7 @@ const struct vec_ops *vec_scalar_ops(void) {
         .dot = vec_scalar_dot,
         .dot_rows = vec_scalar_dot_rows,
         .axpy = vec_scalar_axpy,
+        .axpy_rows = vec_scalar_axpy_rows,
         .scale = vec_scalar_scale,
         .dot_i8 = vec_scalar_dot_i8,
         .crc32c = vec_scalar_crc32c,

@@ -129,6 +129,42 @@ static bool vec_axpy_and_scale_change_exactly_n(const struct vec_ops *ops) {
     return good;
 }
 
+/* Up to nine rows: twice four and one left over. */
+static bool vec_axpy_rows_adds_every_row(const struct vec_ops *ops) {
+    enum { ROWS = 9 };
+    struct rng rng;
+    rng_seed(&rng, 5);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        const size_t n_rows = n % (ROWS + 1);
+        void *memory[ROWS + 1] = {NULL};
+        const float *rows[ROWS];
+        float weights[ROWS];
+        for (size_t k = 0; k < ROWS; k++) {
+            rows[k] = vec_random(&rng, n, (n + k) % VEC_SHIFT_MAX, &memory[k]);
+            weights[k] = (float)(rng_unit(&rng) * 4 - 2);
+        }
+        float *const y = vec_random(&rng, n, n % 3, &memory[ROWS]);
+        float *const before = mem_dup(y, n * sizeof *y);
+        ops->axpy_rows(weights, rows, n_rows, y, n);
+        for (size_t i = 0; i < n; i++) {
+            double want = before[i], size = fabs(before[i]);
+            for (size_t k = 0; k < n_rows; k++) {
+                want += (double)weights[k] * rows[k][i];
+                size += fabs((double)weights[k] * rows[k][i]);
+            }
+            if (fabs(y[i] - want) > 1e-6 * size) {
+                good = vec_check_fail(ops, "axpy_rows", n, i);
+            }
+        }
+        mem_free(before);
+        for (size_t k = 0; k <= ROWS; k++) {
+            mem_free(memory[k]);
+        }
+    }
+    return good;
+}
+
 static bool vec_dot_i8_once(const struct vec_ops *ops, struct rng *rng, size_t n, bool extreme) {
     int8_t *const a_memory = mem_alloc(n + 3);
     int8_t *const b_memory = mem_alloc(n + 1);
@@ -216,6 +252,7 @@ static const struct vec_check vec_checks[] = {
     {"dot_is_the_inner_product", vec_dot_is_the_inner_product},
     {"dot_rows_is_dot_for_each_row", vec_dot_rows_is_dot_for_each_row},
     {"axpy_and_scale_change_exactly_n", vec_axpy_and_scale_change_exactly_n},
+    {"axpy_rows_adds_every_row", vec_axpy_rows_adds_every_row},
     {"dot_i8_is_exact", vec_dot_i8_is_exact},
     {"crc32c_gives_the_published_values", vec_crc32c_gives_the_published_values},
     {"crc32c_divides_any_length_and_continues", vec_crc32c_divides_any_length_and_continues},
