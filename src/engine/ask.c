@@ -8,11 +8,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "vec/vec.h"
+#include "json/json.h"
 
 #include <math.h>
 
 #define ASK_ALL (-2.0f) /* below every cosine */
-#include "json/json.h"
 
 struct pick {
     uint32_t row;
