@@ -17,7 +17,8 @@ enum {
     DBFILE_APPLICATION_ID = 0x75326931, /* "u2i1" */
     DBFILE_FORMAT = 1,                  /* user_version of what this code writes */
     DBFILE_HEADER_BYTES = 100,
-    DBFILE_RETRIES = 10,
+    DBFILE_OPEN_RETRIES = 20,
+    DBFILE_LOCK_RETRIES = 200,
     DBFILE_PAUSE_MS = 10,
     DBFILE_LOG_BYTES = 64 << 20 /* a longer log is cut when it starts again */
 };
@@ -93,8 +94,11 @@ static int dbfile_look(struct conn *c, enum dbfile_kind *kind, u2i_error_t *err)
     const uint32_t id = dbfile_u32(h + 68);
     const uint32_t format = dbfile_u32(h + 60);
     const bool small = dbfile_u32(h + 28) <= 1; /* pages: no room for a table */
-    if (id == 0 && format == 0 && (small || dbfile_beside(c->path, "-wal"))) {
-        *kind = DBFILE_UNCLEAR;
+    const bool log = dbfile_beside(c->path, "-wal");
+    if (id == 0 && format == 0 && (small || log)) {
+        /* One page without a log holds no table: whoever began to create the store was cut short. To
+         * ask SQLite would take files beside it that only a writer can make. */
+        *kind = log ? DBFILE_UNCLEAR : DBFILE_EMPTY;
         return U2I_OK;
     }
     *kind = DBFILE_OURS;
@@ -137,11 +141,12 @@ static int dbfile_ask_at_once(struct conn *c, enum dbfile_kind *kind, u2i_error_
     return rc;
 }
 
-static int dbfile_identify_once(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
+static int dbfile_identify_once(struct lite *l, bool writing, enum dbfile_kind *kind,
+                                u2i_error_t *err) {
     struct conn c;
     /* A journal beside the file: its creation was cut off by a power cut. What is in the file means
      * nothing until it is rolled back, which only a connection that writes may do. */
-    const bool unfinished = !l->readonly && dbfile_beside(l->path, "-journal");
+    const bool unfinished = writing || (!l->readonly && dbfile_beside(l->path, "-journal"));
     const enum conn_mode mode = l->immutable ? CONN_IMMUTABLE : unfinished ? CONN_WRITE : CONN_READ;
     U2I_TRY(conn_open(&c, l->path, mode, err));
     *kind = DBFILE_UNCLEAR;
@@ -157,10 +162,14 @@ static int dbfile_identify_once(struct lite *l, enum dbfile_kind *kind, u2i_erro
  * opened at such a moment can be a little later. */
 static int dbfile_identify(struct lite *l, enum dbfile_kind *kind, u2i_error_t *err) {
     struct gate pause = {0};
-    int rc = dbfile_identify_once(l, kind, err);
-    for (int i = 0; i < DBFILE_RETRIES && rc == U2I_EIO; i++) {
+    int rc = dbfile_identify_once(l, false, kind, err);
+    for (int i = 0; i < DBFILE_OPEN_RETRIES && rc == U2I_EIO; i++) {
         gate_wait(&pause, 0, DBFILE_PAUSE_MS);
-        rc = dbfile_identify_once(l, kind, err);
+        rc = dbfile_identify_once(l, false, kind, err);
+    }
+    if (rc == U2I_EIO &&
+        !l->readonly) { /* a log whose index is lost: only a writer can make it anew */
+        rc = dbfile_identify_once(l, true, kind, err);
     }
     return rc;
 }
@@ -228,7 +237,7 @@ static int dbfile_migrate_in(struct conn *c, const struct store_options *opt, u2
     return create ? dbfile_put_meta(c, opt, err) : U2I_OK;
 }
 
-static int dbfile_set_wal(struct conn *c, u2i_error_t *err) {
+static int dbfile_set_wal_once(struct conn *c, u2i_error_t *err) {
     sqlite3_stmt *st = NULL;
     int rc = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &st, NULL);
     if (rc == SQLITE_OK) {
@@ -244,6 +253,17 @@ static int dbfile_set_wal(struct conn *c, u2i_error_t *err) {
         rc = U2I_OK;
     }
     (void)sqlite3_finalize(st); /* repeats the step's result */
+    return rc;
+}
+
+/* SQLite does not wait for a lock here: of several processes that create one store, one goes first. */
+static int dbfile_set_wal(struct conn *c, u2i_error_t *err) {
+    struct gate pause = {0};
+    int rc = dbfile_set_wal_once(c, err);
+    for (int i = 0; i < DBFILE_LOCK_RETRIES && rc == U2I_EBUSY; i++) {
+        gate_wait(&pause, 0, DBFILE_PAUSE_MS);
+        rc = dbfile_set_wal_once(c, err);
+    }
     return rc;
 }
 
