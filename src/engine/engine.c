@@ -164,10 +164,6 @@ uint32_t engine_dim(const struct engine *e) {
     return e->store->dim;
 }
 
-const struct clock *engine_clock(const struct engine *e) {
-    return e->clock;
-}
-
 /* ---- Settings ------------------------------------------------------------------------------- */
 
 int engine_scan_settings(struct engine *e, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {

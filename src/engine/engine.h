@@ -25,7 +25,6 @@ struct engine_options {
 int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err);
 int engine_close(struct engine *e);
 uint32_t engine_dim(const struct engine *e);
-const struct clock *engine_clock(const struct engine *e);
 
 int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err);
 int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_error_t *err);
