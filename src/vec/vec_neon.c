@@ -36,10 +36,11 @@ static float vec_neon_dot(const float *a, const float *b, size_t n) {
     return sum;
 }
 
-static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, size_t dim,
-                           float *out) {
-    /* An address, not a pointer: it may lie past the end, where asking does no harm. */
-    const uintptr_t next = (uintptr_t)(const void *)rows + VEC_ROWS_AT_ONCE * stride * sizeof *rows;
+/* Four rows; `ahead` are four places to ask for memory at, which move on by `step` bytes whenever the
+ * rows do by a cache line. Addresses, not pointers: they may lie past the end, where asking does no
+ * harm. */
+static void vec_neon_dot_4(const float *q, const float *const *rows, const uintptr_t *ahead,
+                           size_t step, size_t dim, float *out) {
     float32x4_t low[4];
     float32x4_t high[4];
     for (size_t r = 0; r < 4; r++) {
@@ -50,11 +51,11 @@ static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, siz
     for (; i + 8 <= dim; i += 8) {
         const float32x4_t q0 = vld1q_f32(q + i);
         const float32x4_t q1 = vld1q_f32(q + i + 4);
-        const char *const line = (const char *)(next + VEC_ROWS_AT_ONCE * i * sizeof *rows);
-        __builtin_prefetch(line);
-        __builtin_prefetch(line + 64);
+        for (size_t r = 0; i % 16 == 0 && r < 4; r++) {
+            __builtin_prefetch((const char *)(ahead[r] + i / 16 * step));
+        }
         for (size_t r = 0; r < 4; r++) {
-            const float *const row = rows + r * stride + i;
+            const float *const row = rows[r] + i;
             low[r] = vfmaq_f32(low[r], q0, vld1q_f32(row));
             high[r] = vfmaq_f32(high[r], q1, vld1q_f32(row + 4));
         }
@@ -62,19 +63,43 @@ static void vec_neon_dot_4(const float *q, const float *rows, size_t stride, siz
     for (size_t r = 0; r < 4; r++) {
         out[r] = vaddvq_f32(vaddq_f32(low[r], high[r]));
         for (size_t j = i; j < dim; j++) {
-            out[r] += q[j] * rows[r * stride + j];
+            out[r] += q[j] * rows[r][j];
         }
     }
 }
 
+/* dot_rows' lines ahead lie in the order of memory, whichever row they belong to. */
 static void vec_neon_dot_rows(const float *q, const float *rows, size_t stride, size_t n_rows,
                               size_t dim, float *out) {
     size_t i = 0;
     for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
-        vec_neon_dot_4(q, rows + i * stride, stride, dim, out + i);
+        const float *four[VEC_ROWS_AT_ONCE];
+        uintptr_t ahead[VEC_ROWS_AT_ONCE];
+        for (size_t k = 0; k < VEC_ROWS_AT_ONCE; k++) {
+            four[k] = rows + (i + k) * stride;
+            ahead[k] = (uintptr_t)(const void *)(rows + i * stride) +
+                       VEC_ROWS_AT_ONCE * stride * sizeof *rows + k * 64;
+        }
+        vec_neon_dot_4(q, four, ahead, VEC_ROWS_AT_ONCE * 64, dim, out + i);
     }
     for (; i < n_rows; i++) {
         out[i] = vec_neon_dot(q, rows + i * stride, dim);
+    }
+}
+
+static void vec_neon_dot_many(const float *q, const float *const *rows, size_t n_rows, size_t n,
+                              float *out) {
+    for (size_t i = 0; i < n_rows && i < VEC_MANY_AHEAD; i++) {
+        vec_prefetch_bytes(rows[i], n * sizeof(float));
+    }
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        uintptr_t ahead[VEC_ROWS_AT_ONCE];
+        vec_many_ahead(q, rows, n_rows, i, ahead);
+        vec_neon_dot_4(q, rows + i, ahead, 64, n, out + i);
+    }
+    for (; i < n_rows; i++) {
+        out[i] = vec_neon_dot(q, rows[i], n);
     }
 }
 
@@ -124,21 +149,101 @@ static void vec_neon_scale(float *x, float alpha, size_t n) {
     }
 }
 
+/* sum += the products of 16 bytes. Two products of values in -127..127 fit 16 bits. */
+static int32x4_t vec_neon_add_i8(int32x4_t sum, int8x16_t q, const int8_t *p) {
+    const int8x16_t row = vld1q_s8(p);
+    const int16x8_t low = vmull_s8(vget_low_s8(q), vget_low_s8(row));
+    return vpadalq_s16(sum, vmlal_high_s8(low, q, row));
+}
+
 static int32_t vec_neon_dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     int32x4_t s0 = vdupq_n_s32(0);
-    int32x4_t s1 = vdupq_n_s32(0);
+    int32x4_t s1 = s0;
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        const int8x16_t x = vld1q_s8(a + i);
-        const int8x16_t y = vld1q_s8(b + i);
-        s0 = vpadalq_s16(s0, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
-        s1 = vpadalq_s16(s1, vmull_high_s8(x, y));
+    for (; i + 32 <= n; i += 32) {
+        s0 = vec_neon_add_i8(s0, vld1q_s8(a + i), b + i);
+        s1 = vec_neon_add_i8(s1, vld1q_s8(a + i + 16), b + i + 16);
     }
     int32_t sum = vaddvq_s32(vaddq_s32(s0, s1));
     for (; i < n; i++) {
         sum += a[i] * b[i];
     }
     return sum;
+}
+
+static void vec_neon_dot_i8_4(const int8_t *q, const int8_t *const *rows,
+                              const int8_t *const *ahead, size_t n, int32_t *out) {
+    int32x4_t s[VEC_ROWS_AT_ONCE];
+    for (size_t r = 0; r < VEC_ROWS_AT_ONCE; r++) {
+        s[r] = vdupq_n_s32(0);
+    }
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const int8x16_t part = vld1q_s8(q + i);
+        for (size_t r = 0; i % 64 == 0 && r < VEC_ROWS_AT_ONCE; r++) {
+            __builtin_prefetch(ahead[r] + i);
+        }
+        for (size_t r = 0; r < VEC_ROWS_AT_ONCE; r++) {
+            s[r] = vec_neon_add_i8(s[r], part, rows[r] + i);
+        }
+    }
+    for (size_t r = 0; r < VEC_ROWS_AT_ONCE; r++) {
+        out[r] = vaddvq_s32(s[r]);
+        for (size_t j = i; j < n; j++) {
+            out[r] += q[j] * rows[r][j];
+        }
+    }
+}
+
+static void vec_neon_dot_i8_rows(const int8_t *q, const int8_t *const *rows, size_t n_rows,
+                                 size_t n, int32_t *out) {
+    for (size_t i = 0; i < n_rows && i < VEC_I8_AHEAD; i++) {
+        vec_prefetch_bytes(rows[i], n);
+    }
+    size_t i = 0;
+    for (; i + VEC_ROWS_AT_ONCE <= n_rows; i += VEC_ROWS_AT_ONCE) {
+        const int8_t *ahead[VEC_ROWS_AT_ONCE];
+        vec_i8_ahead(q, rows, n_rows, i, ahead);
+        vec_neon_dot_i8_4(q, rows + i, ahead, n, out + i);
+    }
+    for (; i < n_rows; i++) {
+        out[i] = vec_neon_dot_i8(q, rows[i], n);
+    }
+}
+
+static float vec_neon_max_size(const float *x, size_t n) {
+    float32x4_t most = vdupq_n_f32(0);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        most = vmaxq_f32(most, vabsq_f32(vld1q_f32(x + i)));
+    }
+    float max = vmaxvq_f32(most);
+    for (; i < n; i++) {
+        max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
+    }
+    return max;
+}
+
+static int16x4_t vec_neon_round(const float *x, float factor) {
+    return vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x), factor)));
+}
+
+static float vec_neon_quantise_i8(const float *x, size_t n, int8_t *out) {
+    const float max = vec_neon_max_size(x, n);
+    if (max < VEC_QUANTISE_MIN) {
+        return vec_quantise_zeros(out, n);
+    }
+    const float factor = 127 / max;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const int16x8_t rounded =
+            vcombine_s16(vec_neon_round(x + i, factor), vec_neon_round(x + i + 4, factor));
+        vst1_s8(out + i, vmax_s8(vqmovn_s16(rounded), vdup_n_s8(-127)));
+    }
+    for (; i < n; i++) {
+        out[i] = vec_quantise_one(x[i], factor);
+    }
+    return max / 127;
 }
 
 #if defined(__linux__) && defined(__AARCH64EL__)
@@ -193,7 +298,10 @@ const struct vec_ops *vec_neon_ops(void) {
         .axpy = vec_neon_axpy,
         .axpy_rows = vec_neon_axpy_rows,
         .scale = vec_neon_scale,
+        .dot_many = vec_neon_dot_many,
         .dot_i8 = vec_neon_dot_i8,
+        .dot_i8_rows = vec_neon_dot_i8_rows,
+        .quantise_i8 = vec_neon_quantise_i8,
         .crc32c = vec_neon_crc32c,
     };
     static const struct vec_ops without_crc = {
@@ -203,7 +311,10 @@ const struct vec_ops *vec_neon_ops(void) {
         .axpy = vec_neon_axpy,
         .axpy_rows = vec_neon_axpy_rows,
         .scale = vec_neon_scale,
+        .dot_many = vec_neon_dot_many,
         .dot_i8 = vec_neon_dot_i8,
+        .dot_i8_rows = vec_neon_dot_i8_rows,
+        .quantise_i8 = vec_neon_quantise_i8,
         .crc32c = vec_scalar_crc32c,
     };
     return vec_neon_has_crc() ? &with_crc : &without_crc;

@@ -32,6 +32,16 @@ static void vec_scalar_dot_rows(const float *q, const float *rows, size_t stride
     }
 }
 
+static void vec_scalar_dot_many(const float *q, const float *const *rows, size_t n_rows, size_t n,
+                                float *out) {
+    for (size_t i = 0; i < n_rows; i++) {
+        if (i + 1 < n_rows) {
+            vec_prefetch_bytes(rows[i + 1], n * sizeof(float));
+        }
+        out[i] = vec_scalar_dot(q, rows[i], n);
+    }
+}
+
 static void vec_scalar_axpy(float alpha, const float *x, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] += alpha * x[i];
@@ -69,6 +79,35 @@ static int32_t vec_scalar_dot_i8(const int8_t *a, const int8_t *b, size_t n) {
     return sum;
 }
 
+static void vec_scalar_dot_i8_rows(const int8_t *q, const int8_t *const *rows, size_t n_rows,
+                                   size_t n, int32_t *out) {
+    for (size_t i = 0; i < n_rows && i < VEC_I8_AHEAD; i++) {
+        vec_prefetch_bytes(rows[i], n);
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        if (i + VEC_I8_AHEAD < n_rows) {
+            vec_prefetch_bytes(rows[i + VEC_I8_AHEAD], n);
+        }
+        out[i] = vec_scalar_dot_i8(q, rows[i], n);
+    }
+}
+
+static float vec_scalar_quantise_i8(const float *x, size_t n, int8_t *out) {
+    float max = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float size = fabsf(x[i]);
+        max = size > max ? size : max;
+    }
+    if (max < VEC_QUANTISE_MIN) {
+        return vec_quantise_zeros(out, n);
+    }
+    const float factor = 127 / max;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = vec_quantise_one(x[i], factor);
+    }
+    return max / 127;
+}
+
 /* Eight bytes a step by table ("slicing-by-8"; Kounavis & Berry 2005). */
 uint32_t vec_scalar_crc32c(uint32_t crc, const void *p, size_t n) {
     const unsigned char *s = p;
@@ -94,7 +133,10 @@ const struct vec_ops *vec_scalar_ops(void) {
         .axpy = vec_scalar_axpy,
         .axpy_rows = vec_scalar_axpy_rows,
         .scale = vec_scalar_scale,
+        .dot_many = vec_scalar_dot_many,
         .dot_i8 = vec_scalar_dot_i8,
+        .dot_i8_rows = vec_scalar_dot_i8_rows,
+        .quantise_i8 = vec_scalar_quantise_i8,
         .crc32c = vec_scalar_crc32c,
     };
     return &ops;

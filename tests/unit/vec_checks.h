@@ -12,7 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { VEC_LENGTH_MAX = 257, VEC_SHIFT_MAX = 5 };
+enum { VEC_LENGTH_MAX = 257, VEC_SHIFT_MAX = 5, VEC_GATHER_MAX = 21 };
 
 struct vec_check {
     const char *promise;
@@ -165,33 +165,220 @@ static bool vec_axpy_rows_adds_every_row(const struct vec_ops *ops) {
     return good;
 }
 
-static bool vec_dot_i8_once(const struct vec_ops *ops, struct rng *rng, size_t n, bool extreme) {
-    int8_t *const a_memory = mem_alloc(n + 3);
-    int8_t *const b_memory = mem_alloc(n + 1);
-    int8_t *const a = a_memory + 3;
-    int8_t *const b = b_memory + 1;
-    int32_t want = 0;
-    for (size_t i = 0; i < n; i++) {
-        a[i] = extreme ? INT8_MIN : (int8_t)((int)rng_below(rng, 256) - 128);
-        b[i] = extreme ? INT8_MIN : (int8_t)((int)rng_below(rng, 256) - 128);
-        want += a[i] * b[i];
+static bool vec_dot_many_once(const struct vec_ops *ops, struct rng *rng, size_t n, size_t n_rows) {
+    void *memory[VEC_GATHER_MAX];
+    const float *rows[VEC_GATHER_MAX];
+    void *q_memory = NULL;
+    const float *const q = vec_random(rng, n, rng_below(rng, 4), &q_memory);
+    for (size_t i = 0; i < n_rows; i++) {
+        rows[i] = vec_random(rng, n, rng_below(rng, 4), &memory[i]);
     }
-    const bool good = ops->dot_i8(a, b, n) == want;
-    mem_free(a_memory);
-    mem_free(b_memory);
-    return good || vec_check_fail(ops, "dot_i8", n, extreme);
+    float out[VEC_GATHER_MAX + 1];
+    out[n_rows] = 77;
+    ops->dot_many(q, rows, n_rows, n, out);
+    bool good = out[n_rows] == 77 || vec_check_fail(ops, "dot_many's end", n, n_rows);
+    for (size_t i = 0; i < n_rows; i++) {
+        if (!vec_close(out[i], q, rows[i], n)) {
+            good = vec_check_fail(ops, "dot_many", n, i);
+        }
+        mem_free(memory[i]);
+    }
+    mem_free(q_memory);
+    return good;
+}
+
+static bool vec_dot_many_is_dot_for_each_row(const struct vec_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 7);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        good = vec_dot_many_once(ops, &rng, n, n % 14) && good;
+        good = vec_dot_many_once(ops, &rng, n, 8 + rng_below(&rng, 9)) && good;
+    }
+    for (size_t n_rows = 0; n_rows <= VEC_GATHER_MAX; n_rows++) {
+        good = vec_dot_many_once(ops, &rng, 384, n_rows) && good;
+    }
+    return vec_dot_many_once(ops, &rng, 1024, VEC_GATHER_MAX) && good;
+}
+
+/* How the bytes of a test are made: anything allowed, or one of the ends everywhere. */
+enum vec_bytes {
+    VEC_BYTES_RANDOM,
+    VEC_BYTES_HIGH,
+    VEC_BYTES_LOW,
+    VEC_BYTES_MIXED,
+    VEC_BYTES_KINDS
+};
+
+static int8_t vec_byte(struct rng *rng, enum vec_bytes kind) {
+    switch (kind) {
+    case VEC_BYTES_HIGH:
+        return 127;
+    case VEC_BYTES_LOW:
+        return -127;
+    case VEC_BYTES_MIXED:
+        return rng_below(rng, 2) == 0 ? 127 : -127;
+    default:
+        return (int8_t)((int)rng_below(rng, 255) - 127);
+    }
+}
+
+/* n bytes that begin `shift` bytes into their memory and end with it. */
+static int8_t *vec_random_i8(struct rng *rng, size_t n, size_t shift, enum vec_bytes kind,
+                             void **memory) {
+    int8_t *const base = mem_alloc(n + shift);
+    *memory = base;
+    for (size_t i = 0; base != NULL && i < n + shift; i++) {
+        base[i] = vec_byte(rng, kind);
+    }
+    return base == NULL ? NULL : base + shift;
+}
+
+static int32_t vec_exact_dot_i8(const int8_t *a, const int8_t *b, size_t n) {
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (int64_t)a[i] * b[i];
+    }
+    return (int32_t)sum;
+}
+
+static bool vec_dot_i8_once(const struct vec_ops *ops, struct rng *rng, size_t n, int kinds) {
+    void *memory[2] = {NULL};
+    const int8_t *const a =
+        vec_random_i8(rng, n, 3, (enum vec_bytes)(kinds / VEC_BYTES_KINDS), &memory[0]);
+    const int8_t *const b =
+        vec_random_i8(rng, n, 1, (enum vec_bytes)(kinds % VEC_BYTES_KINDS), &memory[1]);
+    const bool good = ops->dot_i8(a, b, n) == vec_exact_dot_i8(a, b, n);
+    mem_free(memory[0]);
+    mem_free(memory[1]);
+    return good || vec_check_fail(ops, "dot_i8", n, (size_t)kinds);
 }
 
 static bool vec_dot_i8_is_exact(const struct vec_ops *ops) {
+    static const size_t more[] = {384, 512, 768, 1000, 1024, 65535, 65536};
     struct rng rng;
     rng_seed(&rng, 4);
     bool good = true;
-    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
-        good = vec_dot_i8_once(ops, &rng, n, false) && good;
-        good = vec_dot_i8_once(ops, &rng, n, true) && good;
+    for (int kinds = 0; kinds < VEC_BYTES_KINDS * VEC_BYTES_KINDS; kinds++) {
+        for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+            good = vec_dot_i8_once(ops, &rng, n, kinds) && good;
+        }
+        for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+            good = vec_dot_i8_once(ops, &rng, more[i], kinds) && good;
+        }
     }
-    good = vec_dot_i8_once(ops, &rng, 65535, true) && good;
-    return vec_dot_i8_once(ops, &rng, 65536, true) && good;
+    return good;
+}
+
+/* Rows of every kind of bytes in turn, against a query of one kind. */
+static bool vec_dot_i8_rows_once(const struct vec_ops *ops, struct rng *rng, size_t n,
+                                 size_t n_rows) {
+    void *memory[VEC_GATHER_MAX + 1];
+    const int8_t *rows[VEC_GATHER_MAX];
+    int32_t out[VEC_GATHER_MAX + 1];
+    const enum vec_bytes kind = (enum vec_bytes)rng_below(rng, VEC_BYTES_KINDS);
+    const int8_t *const q =
+        vec_random_i8(rng, n, rng_below(rng, 66), kind, &memory[VEC_GATHER_MAX]);
+    for (size_t i = 0; i < n_rows; i++) {
+        const enum vec_bytes row_kind = (enum vec_bytes)((n + i) % VEC_BYTES_KINDS);
+        rows[i] = vec_random_i8(rng, n, rng_below(rng, 66), row_kind, &memory[i]);
+    }
+    out[n_rows] = 77;
+    ops->dot_i8_rows(q, rows, n_rows, n, out);
+    bool good = out[n_rows] == 77 || vec_check_fail(ops, "dot_i8_rows' end", n, n_rows);
+    for (size_t i = 0; i < n_rows; i++) {
+        if (out[i] != vec_exact_dot_i8(q, rows[i], n)) {
+            good = vec_check_fail(ops, "dot_i8_rows", n, i);
+        }
+        mem_free(memory[i]);
+    }
+    mem_free(memory[VEC_GATHER_MAX]);
+    return good;
+}
+
+static bool vec_dot_i8_rows_is_exact_for_each_row(const struct vec_ops *ops) {
+    static const size_t more[] = {384, 512, 768, 1000, 1024, 65535, 65536};
+    struct rng rng;
+    rng_seed(&rng, 8);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX; n++) {
+        good = vec_dot_i8_rows_once(ops, &rng, n, n % 14) && good;
+        good = vec_dot_i8_rows_once(ops, &rng, n, 8 + rng_below(&rng, 9)) && good;
+    }
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        for (size_t n_rows = 0; n_rows <= VEC_GATHER_MAX; n_rows += more[i] > 1024 ? 7 : 1) {
+            good = vec_dot_i8_rows_once(ops, &rng, more[i], n_rows) && good;
+        }
+    }
+    return good;
+}
+
+/* The definition in double, where a product of floats is exact: the byte is the nearest one, but for
+ * what rounding the factor and the product can move it; and the bytes of scalar, exactly. */
+static bool vec_quantise_i8_once(const struct vec_ops *ops, const float *x, size_t n) {
+    double max = 0;
+    for (size_t i = 0; i < n; i++) {
+        max = fmax(max, fabs((double)x[i]));
+    }
+    int8_t *const out = mem_alloc(n);
+    int8_t *const scalar = mem_alloc(n);
+    const float scale = ops->quantise_i8(x, n, out);
+    const float same = vec_named("scalar")->quantise_i8(x, n, scalar);
+    const bool zero = max < 1e-30f;
+    bool good = scale == same && scale == (zero ? 0 : (float)max / 127);
+    for (size_t i = 0; i < n && good; i++) {
+        const double want = zero ? 0 : 127 / max * x[i];
+        good = out[i] == scalar[i] && out[i] >= -127 && fabs(out[i] - want) <= 0.5 + 2e-5 &&
+               (zero || fabs((double)x[i]) < max || out[i] == (x[i] > 0 ? 127 : -127));
+        good = good || vec_check_fail(ops, "quantise_i8's byte", n, i);
+    }
+    mem_free(out);
+    mem_free(scalar);
+    return good || vec_check_fail(ops, "quantise_i8", n, 0);
+}
+
+static bool vec_quantise_i8_keeps_the_nearest_bytes(const struct vec_ops *ops) {
+    static const float sizes[] = {1, 1e-29f, 3e38f, 1e-31f, 1e-45f, 0, 0.05f};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    struct rng rng;
+    rng_seed(&rng, 9);
+    bool good = true;
+    for (size_t n = 0; n <= VEC_LENGTH_MAX + 2; n++) {
+        const size_t length = n <= VEC_LENGTH_MAX ? n : n == VEC_LENGTH_MAX + 1 ? 384 : 1024;
+        for (size_t k = 0; k < SIZES; k++) {
+            void *memory = NULL;
+            float *const x = vec_random(&rng, length, n % VEC_SHIFT_MAX, &memory);
+            for (size_t i = 0; i < length; i++) {
+                x[i] *= sizes[k];
+            }
+            good = vec_quantise_i8_once(ops, x, length) && good;
+            mem_free(memory);
+        }
+    }
+    return good;
+}
+
+/* The factor is 1, so the halves are exact; each at every place of a register, and in the tail. */
+static bool vec_quantise_i8_rounds_halves_to_even(const struct vec_ops *ops) {
+    static const float halves[] = {0.5f, -0.5f, 1.5f, -1.5f, 2.5f, -2.5f, 126.5f, -126.5f, 0.25f};
+    static const int8_t even[] = {0, 0, 2, -2, 2, -2, 126, -126, 0};
+    bool good = true;
+    for (size_t shift = 0; shift < 9; shift++) {
+        float x[100];
+        int8_t out[100];
+        for (size_t i = 0; i < 99; i++) {
+            x[i] = halves[(i + shift) % 9];
+        }
+        x[99] = shift % 2 == 0 ? 127 : -127;
+        good = (ops->quantise_i8(x, 100, out) == 1 || vec_check_fail(ops, "scale", 100, 0)) && good;
+        for (size_t i = 0; i < 99; i++) {
+            if (out[i] != even[(i + shift) % 9]) {
+                good = vec_check_fail(ops, "rounding", 100, i);
+            }
+        }
+        good = out[99] == x[99] && good;
+    }
+    return good;
 }
 
 /* By the definition: one bit at a time, the polynomial reflected. */
@@ -253,7 +440,11 @@ static const struct vec_check vec_checks[] = {
     {"dot_rows_is_dot_for_each_row", vec_dot_rows_is_dot_for_each_row},
     {"axpy_and_scale_change_exactly_n", vec_axpy_and_scale_change_exactly_n},
     {"axpy_rows_adds_every_row", vec_axpy_rows_adds_every_row},
+    {"dot_many_is_dot_for_each_row", vec_dot_many_is_dot_for_each_row},
     {"dot_i8_is_exact", vec_dot_i8_is_exact},
+    {"dot_i8_rows_is_exact_for_each_row", vec_dot_i8_rows_is_exact_for_each_row},
+    {"quantise_i8_keeps_the_nearest_bytes", vec_quantise_i8_keeps_the_nearest_bytes},
+    {"quantise_i8_rounds_halves_to_even", vec_quantise_i8_rounds_halves_to_even},
     {"crc32c_gives_the_published_values", vec_crc32c_gives_the_published_values},
     {"crc32c_divides_any_length_and_continues", vec_crc32c_divides_any_length_and_continues},
 };
