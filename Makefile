@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test release debug asan tsan check format fuzz bench-store install deps clean
+.PHONY: help demo test release debug asan tsan check format fuzz bench-store bench-index install deps clean
 
 help: ## this list
 	@echo "u2i: make TARGET"
@@ -49,6 +49,12 @@ bench-store: ## durable writes, import, opening, exact search, memory; QUICK=1 f
 	@$(MAKE) --no-print-directory release
 	@cmake --build --preset release -j $(JOBS) --target bench_store
 	@build/release/bench_store $(if $(QUICK),--quick)
+
+bench-index: ## the graph beside hnswlib, faiss, usearch, glass; QUICK=1 for small sets
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory release
+	@cmake --build --preset release -j $(JOBS) --target bench_index
+	@scripts/bench-index.sh $(if $(QUICK),--quick)
 
 install: release ## into PREFIX (/usr/local), under DESTDIR if set
 	@cmake --install build/release --prefix $(PREFIX)

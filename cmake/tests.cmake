@@ -54,6 +54,8 @@ endif()
 if(TARGET bench_store)
     add_test(NAME bench_store_runs COMMAND bench_store --smoke)
     set_tests_properties(bench_store_runs PROPERTIES TIMEOUT 300)
+    add_test(NAME bench_index_runs COMMAND bench_index --smoke)
+    set_tests_properties(bench_index_runs PROPERTIES TIMEOUT 300)
 endif()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fault.cmake OPTIONAL)

@@ -311,6 +311,18 @@ U2I_API size_t u2i_result_count(const u2i_result_t *r);                   /* 0 f
 U2I_API const u2i_hit_t *u2i_result_hit(const u2i_result_t *r, size_t i); /* NULL past the end */
 U2I_API void u2i_result_free(u2i_result_t *r);                            /* NULL is a no-op */
 
+/* How the vectors were searched (of several searches the last one); docs/index.md. */
+typedef struct u2i_explain { /* read-only, owned by the result; grows at the end */
+    size_t struct_size;      /* of the library's struct */
+    const char *search; /* "exact" (all compared), "walk", "filtered walk", "scan" (all that pass
+                                were compared), "none"; static */
+    uint32_t ef;        /* candidates that a walk kept; 0 = it was none */
+    uint32_t compared;  /* vectors compared with the query */
+    uint32_t rounds;    /* of a walk; > 1: started again with a larger ef, as too few passed */
+    uint64_t passing;   /* about how many vectors passed filter and exclusions */
+} u2i_explain_t;
+U2I_API const u2i_explain_t *u2i_result_explain(const u2i_result_t *r); /* NULL for NULL */
+
 /* ---- Settings: they change results, so they live in the store ------------------------------ */
 
 typedef struct u2i_setting {
@@ -341,11 +353,16 @@ typedef struct u2i_stats {
     uint64_t file_bytes;   /* 0 for ":memory:" */
     uint64_t memory_bytes; /* of vectors, ids, attributes and caches */
     uint32_t dim;
-    char model[64]; /* "hash-512", "none" */
-    char simd[16];  /* "scalar", "avx2", "avx512", "neon" */
+    char model[64];              /* "hash-512", "none" */
+    char simd[16];               /* "scalar", "avx2", "avx512", "neon" */
+    uint64_t index_items;        /* vectors in the index's graph; docs/index.md */
+    uint64_t index_pending;      /* vectors that every search compares: few, or not in it yet */
+    uint64_t index_bytes;        /* of memory_bytes: the index, with vectors that are in memory */
+    uint64_t index_mapped_bytes; /* its file, mapped: read as needed, and not in memory_bytes */
+    uint32_t index_ef;           /* candidates kept by a search for 10; 0 = not known yet */
 } u2i_stats_t;
 #define U2I_STATS_INIT                                                                             \
-    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "" }
+    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0 }
 U2I_API int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err);
 
 /* One fault per call; `where` names the table and row, `what` the fault. Must not be NULL. */
@@ -359,6 +376,10 @@ typedef int (*u2i_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 /* Learns word weights from the whole catalogue and embeds every item anew; happens by itself each
  * time a small catalogue doubles. Stopping keeps what is done, and it goes on at the next open. */
 U2I_API int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+/* Waits until every vector is in the index and the index is on disk. Both happen by themselves too, a
+ * little later, and searches find everything meanwhile, only slower. Stopping (U2I_ETIMEOUT) ends
+ * the waiting, not the work. U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_build_index(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 
 #ifdef __cplusplus
 }

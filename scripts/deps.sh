@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what u2i needs to be built (`build`), and also what its tests and checks need (`test`, the
-# default), with apt on Debian 12. Says what it does; where all is there it does nothing, quickly and
-# without the network. `list` only prints the packages.
+# default), or the comparison with other indexes (`bench`), with apt on Debian 12. Says what it does;
+# where all is there it does nothing, quickly and without the network. `list` only prints the packages.
 #
-# usage: scripts/deps.sh [build|test|list]
+# usage: scripts/deps.sh [build|test|bench|list]
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1:-test}
@@ -12,6 +12,7 @@ build="gcc libc6-dev cmake ninja-build pkg-config
     libsqlite3-dev libroaring-dev libjansson-dev libutf8proc-dev zlib1g-dev"
 test="binutils clang-14 libclang-rt-14-dev clang-format-14 libcmocka-dev
     python3 python3-venv e2fsprogs mount util-linux procps bash-completion"
+bench="g++ python3-dev python3-venv"
 # The NEON kernels are tested on other machines too, under qemu.
 if [ "$(uname -m)" = x86_64 ]; then
     test="$test qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
@@ -23,9 +24,11 @@ venv_python=/usr/bin/python3
 case $mode in
 build) packages=$build ;;
 test) packages="$build $test" ;;
+bench) packages="$build $bench" ;;
 list)
     printf 'to build:'; printf ' %s' $build
     printf '\nto test: '; printf ' %s' $test
+    printf '\nto bench:'; printf ' %s' $bench
     printf '\nfrom PyPI, into build/venv: lizard==%s\n' $lizard
     exit 0
     ;;
@@ -91,4 +94,4 @@ install_lizard() {
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || stop "this system has no apt"
 missing=$(missing_packages)
 [ -z "$missing" ] || install_packages
-[ "$mode" = build ] || install_lizard
+[ "$mode" != test ] || install_lizard

@@ -5,6 +5,7 @@
  * (import_events.c). SIGINT and SIGTERM end it after the batch in flight. */
 #include "commands.h"
 #include "import.h"
+#include "indexing.h"
 #include "target.h"
 #include <errno.h>
 #include <signal.h>
@@ -62,6 +63,7 @@ static const struct option_spec import_options[] = {
      .value = "N",
      .initial = "1",
      .help = "skip rows that begin before line N"},
+    {.name = "no-index", .help = "items: don't wait for the index; u2i index makes it later"},
     {0}};
 
 static const struct example import_examples[] = {
@@ -338,6 +340,15 @@ static int import_files(struct import *im, const struct args *args) {
     return code == CLI_OK && im->total.bad > 0 && im->total.put == 0 ? CLI_BADROWS : code;
 }
 
+/* So that the next program that opens the store finds an index and need not make one. */
+static int import_finish(const struct import *im, const struct args *args) {
+    const struct indexing how = {
+        .silent = args_has(args, "json"), .quiet_if_none = true, .stopped = &import_stop};
+    const bool wanted =
+        im->kind == &import_items && im->total.put > 0 && !args_has(args, "no-index");
+    return wanted ? indexing_wait(im->cli, im->store, &how) : CLI_OK;
+}
+
 static int import_run(struct cli *cli, const struct args *args) {
     const char *const kind = args_word(args, 1);
     struct import im = {.cli = cli};
@@ -352,6 +363,7 @@ static int import_run(struct cli *cli, const struct args *args) {
     code = code == CLI_OK ? im.kind->start(&im, args) : code;
     code = code == CLI_OK ? import_batch_start(&im) : code;
     code = code == CLI_OK ? import_files(&im, args) : code;
+    code = code == CLI_OK ? import_finish(&im, args) : code;
     import_batch_free(&im);
     json_decref(im.action_map);
     fields_free(&im.fields);

@@ -20,9 +20,8 @@ static int popular_run(struct cli *cli, const struct args *args) {
     }
     if (code == CLI_OK) {
         q.q.user = args_value(args, "for");
-        code = u2i_popular(store, &q.q, &r, &err) == U2I_OK
-                   ? query_print_items(cli, args_has(args, "json"), r)
-                   : query_fail(&q, &err, "popular");
+        code = u2i_popular(store, &q.q, &r, &err) == U2I_OK ? query_print_items(cli, args, r)
+                                                            : query_fail(&q, &err, "popular");
     }
     query_free(&q);
     return cli_close(store, code);

@@ -36,9 +36,8 @@ static int recommend_run(struct cli *cli, const struct args *args) {
         q.q.interests = args_value(args, "interests");
         q.q.flags |= args_has(args, "keep-seen") ? U2I_KEEP_SEEN : 0;
         q.q.flags |= args_has(args, "no-reasons") ? U2I_NO_REASONS : 0;
-        code = u2i_recommend(store, &q.q, &r, &err) == U2I_OK
-                   ? query_print_items(cli, args_has(args, "json"), r)
-                   : query_fail(&q, &err, "recommend");
+        code = u2i_recommend(store, &q.q, &r, &err) == U2I_OK ? query_print_items(cli, args, r)
+                                                              : query_fail(&q, &err, "recommend");
     }
     query_free(&q);
     return cli_close(store, code);

@@ -68,9 +68,8 @@ static int search_ask(const struct cli *cli, const struct args *args, u2i_t *sto
     if (code == CLI_OK) {
         q->q.text = typed.p != NULL ? typed.p : text;
         q->q.user = args_value(args, "for");
-        code = u2i_search(store, &q->q, &r, &err) == U2I_OK
-                   ? query_print_items(cli, args_has(args, "json"), r)
-                   : query_fail(q, &err, "search");
+        code = u2i_search(store, &q->q, &r, &err) == U2I_OK ? query_print_items(cli, args, r)
+                                                            : query_fail(q, &err, "search");
     }
     text_free(&typed);
     return code;

@@ -18,19 +18,18 @@ static const struct example similar_examples[] = {
 
 static int similar_ask(const struct cli *cli, const struct args *args, u2i_t *store,
                        struct query *q) {
-    const bool json = args_has(args, "json");
     u2i_result_t *r;
     u2i_error_t err;
     if (args_has(args, "user")) {
         q->q.user = args_value(args, "user");
         return u2i_similar_users(store, &q->q, &r, &err) == U2I_OK
-                   ? query_print_users(cli, json, r)
+                   ? query_print_users(cli, args, r)
                    : query_fail(q, &err, "similar users");
     }
     q->q.item = args_value(args, "item");
     q->q.user = args_value(args, "for");
     return u2i_similar_items(store, &q->q, &r, &err) == U2I_OK
-               ? query_print_items(cli, json, r)
+               ? query_print_items(cli, args, r)
                : query_fail(q, &err, "similar items");
 }
 

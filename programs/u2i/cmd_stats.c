@@ -1,6 +1,7 @@
 /* u2i stats: what a store holds. */
 #include "attrs.h"
 #include "commands.h"
+#include "indexing.h"
 
 static const struct arg_spec stats_args[] = {CLI_STORE_ARG, {0}};
 
@@ -23,26 +24,37 @@ static int stats_print_json(const struct cli *cli, const u2i_stats_t *s) {
     text_json_member_int(&line, "dim", s->dim);
     text_json_member(&line, "model", s->model);
     text_json_member(&line, "simd", s->simd);
+    text_json_member_int(&line, "index_items", (long long)s->index_items);
+    text_json_member_int(&line, "index_pending", (long long)s->index_pending);
+    text_json_member_int(&line, "index_ef", s->index_ef);
+    text_json_member_int(&line, "index_bytes", (long long)s->index_bytes);
+    text_json_member_int(&line, "index_mapped_bytes", (long long)s->index_mapped_bytes);
     text_char(&line, '}');
     const int code = cli_print_line(cli, &line);
     text_free(&line);
     return code;
 }
 
-/* "12.3 MB" */
-static void stats_bytes(struct text *out, uint64_t bytes) {
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
-    double amount = (double)bytes;
-    size_t unit = 0;
-    while (amount >= 1000 && unit + 1 < sizeof units / sizeof *units) {
-        amount /= 1000;
-        unit++;
+static void stats_add_index(struct text *out, const u2i_stats_t *s) {
+    if (s->index_items == 0) {
+        return; /* all are compared: nothing to tell */
     }
-    text_fmt(out, unit == 0 ? "%.0f %s" : "%.1f %s", amount, units[unit]);
+    text_count(out, s->index_items);
+    text_str(out, " vectors, ef ");
+    text_count(out, s->index_ef);
+    text_str(out, "; ");
+    indexing_bytes(out, s->index_bytes);
+    text_str(out, " in memory, file ");
+    indexing_bytes(out, s->index_mapped_bytes);
+    if (s->index_pending > 0) {
+        text_str(out, "; ");
+        text_count(out, s->index_pending);
+        text_str(out, " vectors are not in it yet");
+    }
 }
 
 static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
-    struct text t[8] = {{0}};
+    struct text t[9] = {{0}};
     text_count(&t[0], s->items);
     if (s->items_no_vector > 0) {
         text_fmt(&t[0], " (%llu without vector: found by popularity only)",
@@ -54,29 +66,16 @@ static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
         text_count(&t[3], s->items_unknown);
         text_str(&t[3], " ids that events name, but no item has");
     }
-    stats_bytes(&t[4], s->file_bytes);
-    stats_bytes(&t[5], s->memory_bytes);
+    indexing_bytes(&t[4], s->file_bytes);
+    indexing_bytes(&t[5], s->memory_bytes);
     text_fmt(&t[6], "%s, vectors of %u", s->model, s->dim);
     text_count(&t[7], s->sequence);
-    const char *const pairs[] = {"items",
-                                 text_cstr(&t[0]),
-                                 "users",
-                                 text_cstr(&t[1]),
-                                 "events",
-                                 text_cstr(&t[2]),
-                                 "unknown items",
-                                 text_cstr(&t[3]),
-                                 "file",
-                                 text_cstr(&t[4]),
-                                 "memory",
-                                 text_cstr(&t[5]),
-                                 "model",
-                                 text_cstr(&t[6]),
-                                 "sequence",
-                                 text_cstr(&t[7]),
-                                 "kernels",
-                                 s->simd,
-                                 NULL};
+    stats_add_index(&t[8], s);
+    const char *const pairs[] = {
+        "items",         text_cstr(&t[0]), "users", text_cstr(&t[1]), "events",   text_cstr(&t[2]),
+        "unknown items", text_cstr(&t[3]), "file",  text_cstr(&t[4]), "memory",   text_cstr(&t[5]),
+        "index",         text_cstr(&t[8]), "model", text_cstr(&t[6]), "sequence", text_cstr(&t[7]),
+        "kernels",       s->simd,          NULL};
     const int code = attrs_print_pairs(cli, pairs);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         text_free(&t[i]);

@@ -10,11 +10,13 @@ static const struct example verify_examples[] = {
 struct verify_output {
     const struct cli *cli;
     bool json;
+    size_t index_faults;
 };
 
 static void verify_on_fault(void *ctx, const char *where, const char *what) {
-    const struct verify_output *const out = ctx;
+    struct verify_output *const out = ctx;
     struct text line = {0};
+    out->index_faults += strstr(where, "-index/") != NULL;
     if (out->json) {
         text_char(&line, '{');
         text_json_member(&line, "where", where);
@@ -52,7 +54,7 @@ static int verify_refuse_open(struct verify_output *out, const char *path, u2i_e
 }
 
 static int verify_run(struct cli *cli, const struct args *args) {
-    struct verify_output out = {cli, args_has(args, "json")};
+    struct verify_output out = {cli, args_has(args, "json"), 0};
     const char *const path = cli_store_path(args);
     u2i_options_t opt = U2I_OPTIONS_INIT; /* without a log: what it would say are the faults */
     u2i_t *store = NULL;
@@ -68,6 +70,10 @@ static int verify_run(struct cli *cli, const struct args *args) {
     }
     if (u2i_verify(store, verify_on_fault, &out, &faults, &err) != U2I_OK) {
         code = cli_fail(&err, "verify");
+    } else if (faults > 0 && faults == out.index_faults) {
+        cli_error("%zu %s, in the index only: delete the folder %s-index, and it is made anew",
+                  faults, faults == 1 ? "fault" : "faults", path);
+        code = CLI_FAULTS;
     } else if (faults > 0) {
         cli_error("%zu %s; restore a backup, or export what can be read (u2i export)", faults,
                   faults == 1 ? "fault" : "faults");

@@ -26,6 +26,7 @@ const struct option_spec query_options[] = {
      .value = "MS",
      .initial = "0",
      .help = "give up after so many milliseconds; 0 = never"},
+    {.name = "explain", .help = "also say how the vectors were searched"},
     {0}};
 
 const struct option_spec query_for_options[] = {
@@ -371,12 +372,55 @@ static int query_print_table(const struct cli *cli, struct table *table) {
     return table_print(table, cli->out, cli->display) == 0 ? CLI_OK : cli_no_memory();
 }
 
-int query_print_items(const struct cli *cli, bool json, u2i_result_t *r) {
+/* "search: filtered walk, ef 64, 812 compared, about 4,210 pass" */
+static void query_add_explain(struct text *line, const u2i_explain_t *e) {
+    text_fmt(line, "search: %s", e->search);
+    if (e->ef > 0) {
+        text_fmt(line, ", ef %u", e->ef);
+    }
+    if (e->compared > 0 || e->passing > 0) {
+        text_str(line, ", ");
+        text_count(line, e->compared);
+        text_str(line, " compared, about ");
+        text_count(line, e->passing);
+        text_str(line, " pass");
+    }
+    if (e->rounds > 1) {
+        text_fmt(line, ", %u rounds", e->rounds);
+    }
+}
+
+static void query_add_explain_json(struct text *line, const u2i_explain_t *e) {
+    text_str(line, "{\"explain\": {");
+    text_json_member(line, "search", e->search);
+    text_json_member_int(line, "ef", e->ef);
+    text_json_member_int(line, "compared", e->compared);
+    text_json_member_int(line, "rounds", e->rounds);
+    text_json_member_int(line, "passing", (long long)e->passing);
+    text_str(line, "}}");
+}
+
+static int query_explain(const struct cli *cli, const struct args *args, const u2i_result_t *r) {
+    struct text line = {0};
+    if (!args_has(args, "explain")) {
+        return CLI_OK;
+    }
+    if (args_has(args, "json")) {
+        query_add_explain_json(&line, u2i_result_explain(r));
+    } else {
+        query_add_explain(&line, u2i_result_explain(r));
+    }
+    const int code = cli_print_line(cli, &line);
+    text_free(&line);
+    return code;
+}
+
+int query_print_items(const struct cli *cli, const struct args *args, u2i_result_t *r) {
     static const struct table_column columns[] = {{"#", true, false},        {"item", false, true},
                                                   {"score", true, false},    {"title", false, true},
                                                   {"category", false, true}, {"why", false, true}};
     int code;
-    if (json) {
+    if (args_has(args, "json")) {
         code = query_print_json(cli, r, false);
     } else {
         struct table table;
@@ -397,15 +441,16 @@ int query_print_items(const struct cli *cli, bool json, u2i_result_t *r) {
         text_free(&reason);
         table_free(&table);
     }
+    code = code == CLI_OK ? query_explain(cli, args, r) : code;
     u2i_result_free(r);
     return code;
 }
 
-int query_print_users(const struct cli *cli, bool json, u2i_result_t *r) {
+int query_print_users(const struct cli *cli, const struct args *args, u2i_result_t *r) {
     static const struct table_column columns[] = {
         {"#", true, false}, {"user", false, true}, {"score", true, false}};
     int code;
-    if (json) {
+    if (args_has(args, "json")) {
         code = query_print_json(cli, r, true);
     } else {
         struct table table;
@@ -419,6 +464,7 @@ int query_print_users(const struct cli *cli, bool json, u2i_result_t *r) {
         code = query_print_table(cli, &table);
         table_free(&table);
     }
+    code = code == CLI_OK ? query_explain(cli, args, r) : code;
     u2i_result_free(r);
     return code;
 }

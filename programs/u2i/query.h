@@ -22,9 +22,9 @@ extern const struct option_spec query_for_options[]; /* --for */
 int query_init(struct query *q, const struct args *args);
 void query_free(struct query *q);
 
-/* Items or users. Frees the result. */
-int query_print_items(const struct cli *cli, bool json, u2i_result_t *r);
-int query_print_users(const struct cli *cli, bool json, u2i_result_t *r);
+/* Items or users, as the options say. Frees the result. */
+int query_print_items(const struct cli *cli, const struct args *args, u2i_result_t *r);
+int query_print_users(const struct cli *cli, const struct args *args, u2i_result_t *r);
 /* An error of a query; a wrong filter is shown with a mark under the place. */
 int query_fail(const struct query *q, const u2i_error_t *err, const char *doing);
 

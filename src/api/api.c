@@ -315,6 +315,10 @@ const u2i_hit_t *u2i_result_hit(const u2i_result_t *r, size_t i) {
     return engine_result_hit(r, i);
 }
 
+const u2i_explain_t *u2i_result_explain(const u2i_result_t *r) {
+    return engine_result_explain(r);
+}
+
 void u2i_result_free(u2i_result_t *r) {
     engine_result_free(r);
 }
@@ -366,4 +370,9 @@ int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t
 int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     return api_end(engine_reembed(u->engine, progress, ctx, err), err);
+}
+
+int u2i_build_index(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return api_end(engine_build_index(u->engine, progress, ctx, err), err);
 }

@@ -34,7 +34,8 @@ struct ask {
     struct pick *picks; /* best first */
     struct hit *hits;   /* scratch of one search */
     uint32_t n, k;
-    bool moved; /* the store has gone on: ask again */
+    bool moved;                   /* the store has gone on: ask again */
+    struct store_explain explain; /* of the last search of vectors */
 };
 
 /* How often a question is asked anew because an item of its answer, or its user, was deleted between
@@ -143,7 +144,8 @@ static int ask_nearest(struct ask *a, const float *vector, int32_t source, float
                                    .k = a->k - a->n,
                                    .filter = a->filter,
                                    .exclude = a->exclude,
-                                   .deadline = &a->deadline};
+                                   .deadline = &a->deadline,
+                                   .explain = &a->explain};
     uint32_t n = 0;
     U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
     while (n > 0 && a->hits[n - 1].score <= least) {
@@ -279,8 +281,9 @@ static int ask_similar_users(struct ask *a, u2i_error_t *err) {
         return error_set(err, U2I_ENOTFOUND, "there is no user \"%s\"", a->q->user);
     }
     uint32_t n;
-    const struct flat_query q = {.k = a->k, .deadline = &a->deadline};
-    U2I_TRY(neighbours_search(a->e, a->user, &q, a->hits, &n, err));
+    const struct neighbours_query q = {
+        .user = a->user, .k = a->k, .deadline = &a->deadline, .explain = &a->explain};
+    U2I_TRY(neighbours_search(a->e, &q, a->hits, &n, err));
     ask_pick(a, n, U2I_FROM_SIMILAR);
     return U2I_OK;
 }
@@ -367,7 +370,13 @@ static int ask_answer_user(struct ask *a, const struct pick *p, u2i_result_t *r,
 static int ask_answer(struct ask *a, enum engine_question what, u2i_result_t **out,
                       u2i_error_t *err) {
     u2i_result_t *r;
-    int rc = result_new(a->n, &r, err);
+    const u2i_explain_t why = {.struct_size = sizeof(why),
+                               .search = a->explain.search == NULL ? "none" : a->explain.search,
+                               .ef = a->explain.ef,
+                               .compared = a->explain.compared,
+                               .rounds = a->explain.rounds,
+                               .passing = a->explain.passing};
+    int rc = result_new(a->n, &why, &r, err);
     for (uint32_t i = 0; i < a->n && rc == U2I_OK; i++) {
         rc = what == ENGINE_SIMILAR_USERS ? ask_answer_user(a, &a->picks[i], r, err)
                                           : ask_answer_item(a, &a->picks[i], r, err);
@@ -390,6 +399,7 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     a->taste = (struct taste){0};
     a->n = 0;
     a->moved = false;
+    a->explain = (struct store_explain){0};
     U2I_TRY(engine_read_begin(a->e, err));
     int rc = ask_retrieve(a, what, err);
     if (rc == U2I_OK) {

@@ -69,6 +69,7 @@ static int engine_init_locks(struct engine *e) {
     (void)pthread_mutex_init(&e->reembedding, NULL);
     (void)pthread_mutex_init(&e->neighbours_lock, NULL);
     U2I_TRY(rwlock_init(&e->puts));
+    U2I_TRY(rwlock_init(&e->neighbours_use));
     return rwlock_init(&e->embedding);
 }
 
@@ -86,7 +87,7 @@ static int engine_init_derived(struct engine *e, u2i_error_t *err) {
 
 static void engine_free(struct engine *e) {
     embedding_close(e);
-    flat_free(e->neighbours);
+    index_free(e->neighbours);
     histories_free(e->histories);
     popularity_free(e->popularity);
     settings_free(&e->settings);
@@ -98,6 +99,7 @@ static void engine_free(struct engine *e) {
         roaring_bitmap_free(e->stale_users);
     }
     (void)pthread_rwlock_destroy(&e->puts);
+    (void)pthread_rwlock_destroy(&e->neighbours_use);
     (void)pthread_rwlock_destroy(&e->embedding);
     (void)pthread_mutex_destroy(&e->neighbours_lock);
     (void)pthread_mutex_destroy(&e->reembedding);
@@ -207,6 +209,12 @@ int engine_set_setting(struct engine *e, const char *name, const char *value, u2
 
 /* ---- Care ----------------------------------------------------------------------------------- */
 
+/* The ef that a search for 10 uses. */
+static uint32_t engine_index_ef(const struct engine *e, const struct store_stats *s) {
+    const uint32_t fixed = e->settings.index.ef_search;
+    return s->index_items == 0 ? 0 : fixed != 0 ? fixed : s->index_ef;
+}
+
 int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     struct store_stats s;
     U2I_TRY(e->ops->stats(e->store, &s, err));
@@ -217,18 +225,26 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     out->events = s.events;
     out->sequence = s.sequence;
     out->file_bytes = s.file_bytes;
+    out->index_items = s.index_items;
+    out->index_pending = s.index_pending;
+    out->index_bytes = s.index_bytes;
+    out->index_mapped_bytes = s.index_mapped_bytes;
     out->dim = e->store->dim;
     (void)snprintf(out->model, sizeof(out->model), "%s", e->store->model);
     (void)snprintf(out->simd, sizeof(out->simd), "%s", vec_get()->name);
     U2I_TRY(e->ops->read_begin(e->store, err));
+    out->index_ef = engine_index_ef(e, &s);
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
                         popularity_bytes(e->popularity) +
-                        roaring_bitmap_size_in_bytes(e->acted_items);
-    (void)pthread_mutex_lock(&e->neighbours_lock);
-    out->memory_bytes += e->neighbours == NULL ? 0 : flat_bytes(e->neighbours);
-    (void)pthread_mutex_unlock(&e->neighbours_lock);
+                        roaring_bitmap_size_in_bytes(e->acted_items) + neighbours_bytes(e);
     e->ops->read_end(e->store);
     return U2I_OK;
+}
+
+int engine_build_index(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
+    U2I_TRY(engine_follow(e, err));
+    U2I_TRY(e->ops->build_index(e->store, progress, ctx, err));
+    return neighbours_build(e, err);
 }
 
 int engine_verify(struct engine *e, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err) {

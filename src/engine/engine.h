@@ -56,6 +56,7 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
                u2i_result_t **out, u2i_error_t *err);
 size_t engine_result_count(const u2i_result_t *r);
 const u2i_hit_t *engine_result_hit(const u2i_result_t *r, size_t i);
+const u2i_explain_t *engine_result_explain(const u2i_result_t *r);
 void engine_result_free(u2i_result_t *r);
 
 int engine_scan_settings(struct engine *e, u2i_setting_fn fn, void *ctx, u2i_error_t *err);
@@ -64,6 +65,7 @@ int engine_get_setting(struct engine *e, const char *name, char *value, size_t v
 int engine_set_setting(struct engine *e, const char *name, const char *value, u2i_error_t *err);
 
 int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err);
+int engine_build_index(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 int engine_verify(struct engine *e, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
 
 /* The user's profile, dim floats of unit length, as the next answer would use it; U2I_ENOTFOUND for

@@ -6,7 +6,8 @@
  *   settings_lock  for recording, which needs no read section: also held where settings are exchanged
  *   reembedding  held for the whole of learning and re-embedding
  *   puts         shared by writes of items; exclusive by one step of a re-embedding
- *   neighbours   inside a read section: the index of profiles, brought up to date by whoever asks
+ *   neighbours_lock  inside a read section: bringing the index of profiles up to date, by whoever asks
+ *   neighbours_use   the index itself: shared by searches, exclusive by changes; its thread takes only this
  *   embedding    shared while a text is embedded, exclusive while the embedder is exchanged; whoever
  *                holds it takes nothing else */
 #ifndef U2I_ENGINE_INTERNAL_H
@@ -16,8 +17,8 @@
 #include "base/thread.h"
 #include "embed/embed.h"
 #include "engine.h"
-#include "flat/flat.h"
 #include "history.h"
+#include "index/index.h"
 #include "profile/profile.h"
 #include "settings.h"
 #include "store/store.h"
@@ -57,7 +58,8 @@ struct engine {
     atomic_size_t put_since_learnt;
 
     pthread_mutex_t neighbours_lock;
-    struct flat *neighbours;       /* profiles by user row */
+    pthread_rwlock_t neighbours_use;
+    struct index *neighbours;      /* profiles by user row; NULL before the first question */
     roaring_bitmap_t *stale_users; /* whose profile in `neighbours` is out of date */
     bool all_users_stale;
 };
@@ -118,8 +120,19 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
 int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct arena *a,
                   struct profile_pull *out, u2i_error_t *err);
 
-/* neighbours.c, inside a read section */
-int neighbours_search(struct engine *e, uint32_t user, const struct flat_query *how,
-                      struct hit *out, uint32_t *n, u2i_error_t *err);
+/* neighbours.c */
+struct neighbours_query {
+    uint32_t user, k;
+    const struct deadline *deadline;
+    struct store_explain *explain; /* out; untouched if nothing is searched */
+};
+/* Inside a read section. */
+int neighbours_search(struct engine *e, const struct neighbours_query *q, struct hit *out,
+                      uint32_t *n, u2i_error_t *err);
+/* Takes the settings over; while no read section is open. */
+void neighbours_configure(struct engine *e);
+/* Waits for the index, if anybody has asked for similar users yet. Without any lock. */
+int neighbours_build(struct engine *e, u2i_error_t *err);
+size_t neighbours_bytes(struct engine *e); /* inside a read section */
 
 #endif

@@ -167,6 +167,7 @@ static void refresh_use_settings(void *ctx) {
     history_drop_all(e->histories);
     e->all_users_stale = true;
     atomic_store(&e->embedding_newest, r->embedding);
+    neighbours_configure(e);
 }
 
 static int refresh_settings(struct engine *e, u2i_error_t *err) {
@@ -177,7 +178,9 @@ static int refresh_settings(struct engine *e, u2i_error_t *err) {
         rc = e->ops->scan_settings(e->store, refresh_read_setting, &r, err);
     }
     if (rc == U2I_OK) {
+        const struct index_config index = r.settings.index; /* alone() exchanges the settings */
         e->ops->alone(e->store, refresh_use_settings, &r);
+        e->ops->configure_index(e->store, &index);
     } else {
         atomic_store(&e->settings_stale, true);
     }

@@ -9,16 +9,18 @@
 
 struct u2i_result {
     struct arena arena;
+    u2i_explain_t why;
     u2i_hit_t *hits;
     size_t n;
 };
 
-int result_new(size_t n, u2i_result_t **out, u2i_error_t *err) {
+int result_new(size_t n, const u2i_explain_t *why, u2i_result_t **out, u2i_error_t *err) {
     u2i_result_t *r = mem_zalloc(sizeof(*r));
     *out = NULL;
     if (r == NULL) {
         return error_oom(err);
     }
+    r->why = *why;
     r->hits = arena_array(&r->arena, n, sizeof(*r->hits));
     if (r->hits == NULL) {
         engine_result_free(r);
@@ -59,6 +61,10 @@ size_t engine_result_count(const u2i_result_t *r) {
 
 const u2i_hit_t *engine_result_hit(const u2i_result_t *r, size_t i) {
     return r == NULL || i >= r->n ? NULL : &r->hits[i];
+}
+
+const u2i_explain_t *engine_result_explain(const u2i_result_t *r) {
+    return r == NULL ? NULL : &r->why;
 }
 
 void engine_result_free(u2i_result_t *r) {

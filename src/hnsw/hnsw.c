@@ -8,10 +8,6 @@
 
 enum { HNSW_LINKS_DEFAULT = 16, HNSW_EF_CONSTRUCTION_DEFAULT = 200 };
 
-static void *hnsw_table(size_t n, size_t size) {
-    return pages_alloc(n * size);
-}
-
 int hnsw_new(const struct hnsw_options *opt, struct hnsw **out, u2i_error_t *err) {
     assert(opt->dim > 0 && opt->dim <= U2I_DIM_MAX && opt->links <= HNSW_LINKS_MAX);
     *out = NULL;
@@ -31,10 +27,11 @@ int hnsw_new(const struct hnsw_options *opt, struct hnsw **out, u2i_error_t *err
     h->norm_max = opt->norm_max;
     h->entry = HNSW_NONE;
     (void)pthread_mutex_init(&h->scratch_lock, NULL); /* the default kind: nothing can fail */
-    h->chunks = hnsw_table(HNSW_CHUNKS_MAX, sizeof *h->chunks);
-    h->holds = hnsw_table(HNSW_CHUNKS_MAX, sizeof *h->holds);
-    h->uppers = hnsw_table(HNSW_UPPERS_MAX, sizeof *h->uppers);
-    h->node_of = hnsw_table(HNSW_ROWS_PARTS, sizeof *h->node_of);
+    /* Large tables, zeroed by the system where they are touched: so they cost what is used of them. */
+    h->chunks = mem_zalloc(HNSW_CHUNKS_MAX * sizeof *h->chunks);
+    h->holds = mem_zalloc(HNSW_CHUNKS_MAX * sizeof *h->holds);
+    h->uppers = mem_zalloc(HNSW_UPPERS_MAX * sizeof *h->uppers);
+    h->node_of = mem_zalloc(HNSW_ROWS_PARTS * sizeof *h->node_of);
     if (h->chunks == NULL || h->holds == NULL || h->uppers == NULL || h->node_of == NULL) {
         hnsw_free(h);
         return error_oom(err);
@@ -112,10 +109,10 @@ static void hnsw_free_tables(struct hnsw *h) {
     for (uint32_t i = 0; h->uppers != NULL && (uint64_t)i << HNSW_UPPER_SHIFT < h->upper_end; i++) {
         mem_free(h->uppers[i]);
     }
-    pages_free(h->chunks, HNSW_CHUNKS_MAX * sizeof *h->chunks);
-    pages_free(h->holds, HNSW_CHUNKS_MAX * sizeof *h->holds);
-    pages_free(h->uppers, HNSW_UPPERS_MAX * sizeof *h->uppers);
-    pages_free(h->node_of, HNSW_ROWS_PARTS * sizeof *h->node_of);
+    mem_free(h->chunks);
+    mem_free(h->holds);
+    mem_free(h->uppers);
+    mem_free(h->node_of);
 }
 
 void hnsw_free(struct hnsw *h) {

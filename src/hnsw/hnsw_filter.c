@@ -14,7 +14,7 @@
 #include <roaring/containers/containers.h>
 
 enum {
-    HNSW_AROUND_DENSE = 3, /* a dense one keeps one more for so many that don't pass */
+    HNSW_AROUND_DENSE = 2, /* a dense one keeps one more for so many that don't pass */
     HNSW_AROUND_SHARE = 2, /* a walk around looks at the links of one in so many that don't pass */
     HNSW_AROUND_RARE = 16, /* one node in so many passing is too few for it */
     HNSW_SEEDS = 24,       /* passing rows that a walk starts from besides the nearest node found */
@@ -94,7 +94,7 @@ static bool hnsw_bits_fit(uint64_t **bits, size_t *have, size_t words) {
 bool hnsw_filter_bits(const struct hnsw *h, struct hnsw_scratch *s, const struct hnsw_query *q) {
     const size_t rows = atomic_load(&h->rows_end);
     const size_t words = rows / 65536 * 1024 + 1024; /* whole containers */
-    const size_t slot_words = ((size_t)h->slots + 63) / 64;
+    const size_t slot_words = ((size_t)s->slots + 63) / 64;
     if (!hnsw_bits_fit(&s->pass, &s->pass_words, words) ||
         !hnsw_bits_fit(&s->blocked, &s->blocked_words, slot_words)) {
         return false;
@@ -140,6 +140,7 @@ static void hnsw_step_links(const struct hnsw *h, struct hnsw_scratch *s, uint32
         if (across && (s->blocked[to / 64] & mark) != 0) {
             s->blocked[to / 64] &= ~mark; /* once */
             step->across[step->across_n++] = to;
+            hnsw_ask_links(h, to);
         }
     }
 }
@@ -181,7 +182,7 @@ void hnsw_filter_walk(const struct hnsw *h, struct hnsw_scratch *s, uint32_t ef,
     struct hnsw_pool *const p = &s->pool;
     uint32_t start[HNSW_SEEDS + 1];
     const uint32_t entry = hnsw_descend(h, s, 0);
-    hnsw_pool_start(h, s, ef);
+    hnsw_pool_start(s, ef);
     uint32_t n = seeded ? hnsw_filter_seeds(h, s, start) : 0;
     if (hnsw_passes(h, s, entry)) {
         start[n++] = entry;
@@ -260,7 +261,7 @@ bool hnsw_filter_walk_around(const struct hnsw *h, struct hnsw_scratch *s, uint3
                              bool dense) {
     struct hnsw_around a = {.ef = ef, .dense = dense};
     s->ids[0] = hnsw_descend(h, s, 0);
-    hnsw_pool_start(h, s, s->pool.cap - 1);
+    hnsw_pool_start(s, s->pool.cap - 1);
     s->visited[s->ids[0] / 64] |= (uint64_t)1 << (s->ids[0] % 64);
     hnsw_sims(h, s, 1);
     hnsw_around_add(h, s, &a, 1);
@@ -306,7 +307,7 @@ int hnsw_filter_scan(const struct hnsw *h, struct hnsw_scratch *s, const struct 
     roaring_uint32_iterator_t it;
     uint32_t rows[HNSW_GATHER];
     uint32_t n = 0, since = 0;
-    hnsw_pool_start(h, s, keep);
+    hnsw_pool_start(s, keep);
     roaring_init_iterator(q->allow, &it);
     for (uint32_t got; (got = roaring_read_uint32_iterator(&it, rows, HNSW_GATHER)) > 0;) {
         for (uint32_t i = 0; i < got; i++) {
@@ -333,7 +334,7 @@ int hnsw_filter_scan(const struct hnsw *h, struct hnsw_scratch *s, const struct 
 int hnsw_filter_scan_all(const struct hnsw *h, struct hnsw_scratch *s, const struct hnsw_query *q,
                          uint32_t keep, u2i_error_t *err) {
     uint32_t n = 0;
-    hnsw_pool_start(h, s, keep);
+    hnsw_pool_start(s, keep);
     for (uint32_t node = 0; node < h->slots; node++) {
         const uint32_t row = hnsw_live(h, node) ? hnsw_row(h, node) : HNSW_NONE;
         s->ids[n] = node;

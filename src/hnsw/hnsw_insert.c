@@ -207,7 +207,7 @@ static int hnsw_plan_node(void *ctx, uint32_t i, struct hnsw_scratch *s) {
     hnsw_look_for_node(h, s, node);
     uint32_t start = hnsw_descend(h, s, hnsw_layers_common(h, node));
     for (size_t r = p->own[i]; r < p->own[i + 1]; r++) {
-        hnsw_pool_start(h, s, h->ef_construction);
+        hnsw_pool_start(s, h->ef_construction);
         hnsw_pool_enter(h, s, &start, 1);
         hnsw_walk(h, s, p->batch->relinks[r].layer);
         start = hnsw_pool_node(s->pool.entries[0]);
@@ -394,7 +394,7 @@ static int hnsw_plan_links(struct hnsw_plan *p, const struct hnsw_work *how, u2i
 int hnsw_plan(struct hnsw *h, const struct hnsw_vectors *in, const struct hnsw_work *how,
               struct hnsw_batch **out, u2i_error_t *err) {
     *out = NULL;
-    assert(in->n <= hnsw_plan_max(h));
+    assert(in->n <= HNSW_PLAN_MAX); /* rows may have been removed since the caller asked */
     hnsw_learn_norm(h, in->vectors, in->n);
     struct hnsw_plan p = {.batch = hnsw_batch_new(h, in->n)};
     int rc = p.batch == NULL ? error_oom(err) : U2I_OK;

@@ -262,7 +262,7 @@ uint32_t hnsw_descend(const struct hnsw *h, struct hnsw_scratch *s, uint32_t lay
 /* Leaves the ef nodes most similar to s->query in s->pool, best first, found from the nodes that are
  * in the pool already (their visited bits are set). Removed nodes are among them. */
 void hnsw_walk(const struct hnsw *h, struct hnsw_scratch *s, uint32_t layer);
-void hnsw_pool_start(const struct hnsw *h, struct hnsw_scratch *s, uint32_t ef);
+void hnsw_pool_start(struct hnsw_scratch *s, uint32_t ef);
 /* The links of the best node of the pool that was not looked at yet into s->ahead; HNSW_NONE if there is
  * none. */
 uint32_t hnsw_step(const struct hnsw *h, struct hnsw_scratch *s, uint32_t layer);

@@ -6,10 +6,10 @@
  * depth first, so that what follows lies in the same region of the space, and a walk through the region
  * stays in one piece of memory.
  *
- * Measured with a million vectors of 128 dimensions, one thread, huge pages, time per query relative
- * to a random numbering: this .83; breadth first .89 (.97 of the fastest run); Gorder counting direct
- * links .86, and counting common neighbours as well as this one (300,000 vectors), at forty times its
- * price, which is 0.3 microseconds a node here. */
+ * Measured on a million vectors of 128 dimensions, one thread, huge pages, time per query against a random
+ * numbering (lower quartiles of 15 interleaved rounds): this .80 to .83; breadth first .88; Gorder
+ * counting direct links .85. Gorder counting common neighbours as well was as good as this (300,000
+ * vectors: both .87), at thirty-five times the price, which is 0.3 microseconds a node here. */
 #include "hnsw_file.h"
 
 #include "base/error.h"

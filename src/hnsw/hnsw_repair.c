@@ -1,21 +1,21 @@
 /* What becomes of removed nodes: a pass over the graph takes all links to them away, and then their
  * slots are free for new nodes.
  *
- * 1. A pass deals with the nodes that were removed before it began: they are "doomed", a set that does
- *    not change while the pass is under way, so that links to them only get fewer. New nodes never link
- *    to removed ones. Who is removed meanwhile waits for the next pass.
- * 2. Part by part, every node with doomed links gets a new list: what is sound stays, and among the nodes
- *    that it reached across the doomed ones those are chosen that the list lacks directions to. The paper
- *    is silent about removal; freshening a list by a bridge over the removed node is the usual way
- *    (e.g. Singh et al., "FreshDiskANN", 2021, algorithm 4). Each new link is offered in the other
- *    direction too, to be taken where there is room: the doomed node had held up its neighbours from
- *    both sides.
- * 3. That makes it rare, but not impossible, that nobody links to a live node any more. So a pass ends
- *    with a walk over all links of layer 0, and who was not reached is linked to from the nearest node
- *    that was. This also mends what insertions with full lists may have cut off.
- * 4. Then no list names a doomed node, so no search can be at one: their slots are given back by the next
- *    call, without a lock. Only where some are in layers that the graph has no other nodes in, they go with
- *    the entry, in the last commit, so that no node is ever above the entry. */
+ * 1. A pass deals with the nodes that were removed before it began: they are "doomed", a set that
+ *    does not change while the pass is under way, so that links to them only get fewer. New nodes
+ *    never link to removed ones. Who is removed meanwhile waits for the next pass.
+ * 2. Part by part, every node with doomed links gets a new list: what is sound stays, and among the
+ *    nodes that it reached across the doomed ones those are chosen that the list lacks directions
+ *    to. The paper is silent about removal; freshening a list by a bridge over the removed node is
+ *    the usual way (e.g. Singh et al., "FreshDiskANN", 2021, algorithm 4). Each new link is offered
+ *    in the other direction too, to be taken where there is room: the doomed node had held up its
+ *    neighbours from both sides.
+ * 3. That makes it rare, but not impossible, that nobody links to a live node any more. So a pass
+ *    ends with a walk over all links of layer 0, and who was not reached is linked to from the
+ *    nearest node that was. This also mends what insertions with full lists may have cut off.
+ * 4. Then no list names a doomed node, so no search can be at one: their slots are given back by
+ *    the next call, without a lock. Only where some are in layers that the graph has no other nodes
+ *    in, they go with the entry, in the last commit, so that no node is ever above the entry. */
 #include "hnsw_internal.h"
 
 #include "base/error.h"
@@ -45,13 +45,14 @@ static bool hnsw_repair_cancelled(const struct hnsw_work *how) {
     return how != NULL && how->cancel != NULL && atomic_load(how->cancel);
 }
 
-/* ---- A pass begins and ends ------------------------------------------------------------------- */
+/* ---- A pass begins and ends ----------------------------------------------------------------- */
 
 static size_t hnsw_marks_words(uint32_t slots) {
     return ((size_t)slots + 63) / 64;
 }
 
-/* Doomed is every slot that is neither live nor free: there is no plan on its way that holds others. */
+/* Doomed is every slot that is neither live nor free: there is no plan on its way that holds
+ * others. */
 static int hnsw_repair_begin(struct hnsw *h) {
     hnsw_bits *const doomed = mem_zalloc(hnsw_marks_words(h->slots) * sizeof *doomed);
     if (doomed == NULL) {
@@ -95,9 +96,10 @@ static void hnsw_repair_finish(struct hnsw *h) {
     h->repair_at = 0;
 }
 
-/* ---- The entry ---------------------------------------------------------------------------------- */
+/* ---- The entry ------------------------------------------------------------------------------ */
 
-/* A node of the highest layer that stays after the pass, a live one if there is; HNSW_NONE if none stays. */
+/* A node of the highest layer that stays after the pass, a live one if there is; HNSW_NONE if none
+ * stays. */
 static int hnsw_repair_find_entry(const struct hnsw *h, uint32_t *out) {
     hnsw_bits *const unused = mem_zalloc(hnsw_marks_words(h->slots) * sizeof *unused);
     if (unused == NULL) {
@@ -159,7 +161,7 @@ void hnsw_repair_commit(struct hnsw_batch *b) {
     }
 }
 
-/* ---- Bridges over doomed nodes ---------------------------------------------------------------- */
+/* ---- Bridges over doomed nodes -------------------------------------------------------------- */
 
 /* What one list's repair has come across. */
 struct hnsw_bridge {
@@ -203,8 +205,7 @@ static void hnsw_bridge_visit(struct hnsw_bridge *g, uint32_t node) {
     }
 }
 
-/* Live nodes across the doomed links of the list; across two or more where there are few. The first `n`
- * of `sound` are the links that stay. */
+/* Live nodes across the doomed links of the list; across two or more where there are few. */
 static void hnsw_bridge_cross(struct hnsw_bridge *g, uint32_t node) {
     const uint32_t max = hnsw_links_of_layer(g->h, g->layer);
     const uint32_t *const links = hnsw_links(g->h, node, g->layer);
@@ -225,8 +226,8 @@ static void hnsw_bridge_cross(struct hnsw_bridge *g, uint32_t node) {
     }
 }
 
-/* Puts a candidate where it belongs among the best `max`, of which there are n; returns how many there
- * are then. */
+/* Puts a candidate where it belongs among the best `max`, of which there are n; returns how many
+ * there are then. */
 static uint32_t hnsw_bridge_keep(struct hnsw_near *best, uint32_t n, uint32_t max,
                                  struct hnsw_near near) {
     if (n == max && near.sim <= best[n - 1].sim) {
@@ -280,7 +281,7 @@ static int hnsw_repair_list(void *ctx, uint32_t i, struct hnsw_scratch *s) {
     return U2I_OK;
 }
 
-/* ---- Links back ------------------------------------------------------------------------------- */
+/* ---- Links back ----------------------------------------------------------------------------- */
 
 /* A node that may be linked to by `node`, whom it has begun to link to. */
 struct hnsw_offer {
@@ -402,7 +403,7 @@ static int hnsw_repair_link_back(struct hnsw_batch *b) {
     return rc;
 }
 
-/* ---- A part of the pass ------------------------------------------------------------------------ */
+/* ---- A part of the pass --------------------------------------------------------------------- */
 
 static bool hnsw_has_doomed(const struct hnsw *h, uint32_t node, uint32_t layer) {
     const uint32_t *const links = hnsw_links(h, node, layer);
@@ -444,7 +445,7 @@ static int hnsw_repair_lists(struct hnsw_batch *b, uint32_t nodes, const struct 
     return hnsw_repair_link_back(b) == U2I_OK ? U2I_OK : error_oom(err);
 }
 
-/* ---- Nodes that were cut off ------------------------------------------------------------------- */
+/* ---- Nodes that were cut off ---------------------------------------------------------------- */
 
 /* What can be reached from the entry across layer 0, as the graph will be with the batch. */
 struct hnsw_reach {
@@ -497,14 +498,14 @@ static bool hnsw_reach_from(struct hnsw_reach *r, uint32_t start, const struct h
     return true;
 }
 
-/* Who shall link to a node that nobody links to: the most similar one that is reached, is live, and has
- * room; without room the most similar one; a removed one if there is no other. */
+/* Who shall link to a node that nobody links to: the most similar one that is reached, is live, and
+ * has room; without room the most similar one; a removed one if there is no other. */
 static uint32_t hnsw_reach_host(const struct hnsw_reach *r, uint32_t node) {
     const struct hnsw *const h = r->batch->h;
     struct hnsw_scratch *const s = r->scratch;
     hnsw_look_for_node(h, s, node);
     const uint32_t start = hnsw_descend(h, s, 0);
-    hnsw_pool_start(h, s, HNSW_CONNECT_EF);
+    hnsw_pool_start(s, HNSW_CONNECT_EF);
     hnsw_pool_enter(h, s, &start, 1);
     hnsw_walk(h, s, 0);
     uint32_t host = r->batch->repair_entry;
@@ -532,8 +533,8 @@ static uint32_t hnsw_list_put_last(uint32_t *links, uint32_t max, uint32_t node)
     return before;
 }
 
-/* host -> node; and where that displaces host -> other, node -> other. A node that was not reached can
- * lose a link itself: nobody was reached by it. */
+/* host -> node; and where that displaces host -> other, node -> other. A node that was not reached
+ * can lose a link itself: nobody was reached by it. */
 static int hnsw_reach_link(struct hnsw_reach *r, uint32_t host, uint32_t node) {
     const uint32_t max = hnsw_links_of_layer(r->batch->h, 0);
     uint32_t *links = hnsw_reach_edit(r, host);
@@ -600,7 +601,7 @@ static int hnsw_repair_reach(struct hnsw_batch *b, const struct hnsw_work *how, 
     return rc == U2I_OK ? U2I_OK : error_oom(err);
 }
 
-/* ---- For the writer ---------------------------------------------------------------------------- */
+/* ---- For the writer ------------------------------------------------------------------------- */
 
 int hnsw_plan_repair(struct hnsw *h, uint32_t nodes, const struct hnsw_work *how,
                      struct hnsw_batch **out, u2i_error_t *err) {

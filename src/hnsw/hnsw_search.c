@@ -12,14 +12,16 @@ enum {
     HNSW_SCAN_MORE = 50,   /* and so many more, to be scored again */
     HNSW_RESCORE_STEP = 16,
     HNSW_AROUND_ROOM = 24,  /* a walk around has room for so many nodes for each of its ef */
-    HNSW_ACROSS_FACTOR = 3, /* a walk across needs so many times the ef of a plain one */
+    HNSW_ACROSS_FACTOR = 8, /* a walk across needs so many times the ef of a plain one */
     HNSW_GROW = 4           /* ef of the next round, where too few were found */
 };
 #define HNSW_RESCORE_SURE 3.0 /* standard deviations */
-/* A row costs a scan this share of what a node costs a filtered walk; a walk computes about so many
- * distances for each of its ef. Both measured; see docs/performance.md. */
-#define HNSW_SCAN_COST    0.125
-#define HNSW_NODES_PER_EF 20.0
+/* What a scan and a filtered walk cost, in distances of a plain walk: one row of the scan; the way down and
+ * each of ef; and how much more there is to look at where fewer pass. Measured (docs/performance.md). */
+#define HNSW_SCAN_COST    0.7
+#define HNSW_WALK_COST    100.0
+#define HNSW_NODES_PER_EF 25.0
+#define HNSW_RARE_POWER   0.75
 
 const char *hnsw_strategy_name(enum hnsw_strategy s) {
     switch (s) {
@@ -55,6 +57,11 @@ static double hnsw_error_margin(const struct hnsw_error *e) {
     return mean + HNSW_RESCORE_SURE * sqrt(variance > 0 ? variance : 0);
 }
 
+static int hnsw_damaged_row(uint32_t row, u2i_error_t *err) {
+    return error_set(err, U2I_ECORRUPT,
+                     "the vector of row %u in the index does not match its checksum", row);
+}
+
 /* The next passing nodes of the pool, from *at on: some to score, with what codes say of them. */
 struct hnsw_rescoring {
     const float *vectors[HNSW_RESCORE_STEP];
@@ -75,13 +82,19 @@ static int hnsw_rescore_next(const struct hnsw *h, const struct hnsw_scratch *s,
         r->guesses[r->n] = hnsw_pool_sim_of(s->pool.entries[*at]);
         r->vectors[r->n] = hnsw_node_vector(h, node);
         if (r->vectors[r->n] == NULL) {
-            return error_set(err, U2I_ECORRUPT,
-                             "the vector of row %u in the index does not match its checksum",
-                             r->rows[r->n]);
+            return hnsw_damaged_row(r->rows[r->n], err);
         }
         r->n++;
     }
     return U2I_OK;
+}
+
+static void hnsw_score_exactly(const struct hnsw *h, const struct hnsw_query *q,
+                               struct hnsw_rescoring *r, struct topk *best) {
+    vec_get()->dot_many(q->vector, r->vectors, r->n, h->dim, r->scores);
+    for (uint32_t i = 0; i < r->n; i++) {
+        topk_push(best, r->scores[i], r->rows[i]);
+    }
 }
 
 /* Exact scores of the pool's best into the heap: until what is left would have to be further off its code
@@ -98,10 +111,9 @@ static int hnsw_rescore(const struct hnsw *h, const struct hnsw_scratch *s,
             break;
         }
         U2I_TRY(hnsw_rescore_next(h, s, filtered, &at, &r, err));
-        s->vec->dot_many(q->vector, r.vectors, r.n, h->dim, r.scores);
+        hnsw_score_exactly(h, q, &r, best);
         for (uint32_t i = 0; i < r.n; i++) {
             hnsw_error_add(&error, (double)r.scores[i] - (double)r.guesses[i] * unit);
-            topk_push(best, r.scores[i], r.rows[i]);
         }
     }
     return U2I_OK;
@@ -120,8 +132,15 @@ static uint64_t hnsw_passing(const struct hnsw *h, const struct hnsw_query *q) {
     return n;
 }
 
-static enum hnsw_strategy hnsw_choose(const struct hnsw_query *q, uint64_t passing, uint32_t ef) {
-    if (q->allow != NULL && (double)passing * HNSW_SCAN_COST <= HNSW_NODES_PER_EF * ef) {
+static bool hnsw_scan_is_cheaper(const struct hnsw *h, uint64_t passing, uint32_t ef) {
+    const double share = (double)passing / (double)(atomic_load(&h->count) + 1);
+    const double walk = HNSW_WALK_COST + HNSW_NODES_PER_EF * ef;
+    return (double)passing * HNSW_SCAN_COST <= walk * pow(share, -HNSW_RARE_POWER);
+}
+
+static enum hnsw_strategy hnsw_choose(const struct hnsw *h, const struct hnsw_query *q,
+                                      uint64_t passing, uint32_t ef) {
+    if (q->allow != NULL && hnsw_scan_is_cheaper(h, passing, ef)) {
         return HNSW_SCAN;
     }
     const bool denies = q->deny != NULL && !roaring_bitmap_is_empty(q->deny);
@@ -146,7 +165,7 @@ static int hnsw_round(const struct hnsw *h, struct hnsw_scratch *s, const struct
         return U2I_OK;
     }
     const uint32_t start = hnsw_descend(h, s, 0);
-    hnsw_pool_start(h, s, how->ef);
+    hnsw_pool_start(s, how->ef);
     hnsw_pool_enter(h, s, &start, 1);
     hnsw_walk(h, s, 0);
     return U2I_OK;
@@ -179,7 +198,37 @@ static uint32_t hnsw_pool_room(const struct hnsw *h, const struct hnsw_query *q,
         room += 2 * roaring_bitmap_get_cardinality(q->deny);
     }
     const uint32_t slots = h->slots;
-    return room < slots ? (uint32_t)room : slots > how->ef ? slots : how->ef;
+    const uint32_t across = how->ef * HNSW_ACROSS_FACTOR;
+    room = room < slots ? room : slots;
+    return room > across ? (uint32_t)room : across;
+}
+
+/* Few rows: as many as would be scored again. Codes are left out of it. */
+static int hnsw_answer_exact(const struct hnsw *h, const struct hnsw_query *q, struct topk *best,
+                             struct hnsw_explain *how, u2i_error_t *err) {
+    struct hnsw_rescoring r = {.n = 0};
+    roaring_uint32_iterator_t it;
+    roaring_init_iterator(q->allow, &it);
+    for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
+        const uint32_t node = hnsw_node(h, it.current_value);
+        if (node == HNSW_NONE ||
+            (q->deny != NULL && roaring_bitmap_contains(q->deny, it.current_value))) {
+            continue;
+        }
+        r.rows[r.n] = it.current_value;
+        r.vectors[r.n] = hnsw_node_vector(h, node);
+        if (r.vectors[r.n] == NULL) {
+            return hnsw_damaged_row(r.rows[r.n], err);
+        }
+        if (++r.n == HNSW_RESCORE_STEP) {
+            hnsw_score_exactly(h, q, &r, best);
+            how->distances += r.n;
+            r.n = 0;
+        }
+    }
+    hnsw_score_exactly(h, q, &r, best);
+    how->distances += r.n;
+    return U2I_OK;
 }
 
 static int hnsw_answer(const struct hnsw *h, const struct hnsw_query *q, struct topk *best,
@@ -214,7 +263,7 @@ int hnsw_search(const struct hnsw *h, const struct hnsw_query *q, struct hit *ou
     const uint32_t ef = q->ef != 0 ? q->ef : hnsw_ef_for(h, q->k);
     struct hnsw_explain how = {.rounds = 1, .passing = hnsw_passing(h, q)};
     how.ef = ef > q->k ? ef : q->k;
-    how.strategy = hnsw_choose(q, how.passing, how.ef);
+    how.strategy = hnsw_choose(h, q, how.passing, how.ef);
     if (how.strategy == HNSW_SCAN) {
         how.ef = hnsw_scan_keep(q->k);
     }
@@ -222,7 +271,8 @@ int hnsw_search(const struct hnsw *h, const struct hnsw_query *q, struct hit *ou
     if (how.passing > 0 && q->k > 0) {
         struct topk best;
         topk_init(&best, out, q->k, q->tie, q->tie_ctx);
-        rc = hnsw_answer(h, q, &best, &how, err);
+        const bool few = how.strategy == HNSW_SCAN && how.passing <= how.ef;
+        rc = few ? hnsw_answer_exact(h, q, &best, &how, err) : hnsw_answer(h, q, &best, &how, err);
         *n = rc == U2I_OK ? topk_sort(&best) : 0;
     }
     if (why != NULL) {

@@ -122,12 +122,12 @@ static int hnsw_turn_set(struct hnsw *h, const struct hnsw_learn *l, uint32_t ke
 }
 
 int hnsw_learn(struct hnsw *h, const float *vectors, size_t n, u2i_error_t *err) {
+    hnsw_learn_norm(h, vectors, n);
     const uint32_t most = h->in_dim * 3 / 4;
     const uint32_t lines = (most + (uint32_t)sizeof(struct hnsw_head)) / HNSW_CODE_ALIGN;
     if (h->slots > 0 || n < HNSW_TURN_SAMPLE_MIN || lines == 0 || h->turn.rows != NULL) {
         return U2I_OK;
     }
-    hnsw_learn_norm(h, vectors, n);
     struct hnsw_learn l = {.dim = h->in_dim};
     l.n = lines * HNSW_CODE_ALIGN - (uint32_t)sizeof(struct hnsw_head);
     l.n = l.n < HNSW_TURN_MAX ? l.n : HNSW_TURN_MAX;

@@ -50,7 +50,8 @@ static struct hnsw_scratch *hnsw_scratch_new(const struct hnsw *h) {
 
 /* Buffers for all slots and a pool of ef entries and one that is pushed out. */
 static bool hnsw_scratch_fit(const struct hnsw *h, struct hnsw_scratch *s, uint32_t ef) {
-    const size_t words = ((size_t)h->slots + 63) / 64;
+    const uint32_t slots = h->slots; /* may grow meanwhile, by nodes that nobody links to yet */
+    const size_t words = ((size_t)slots + 63) / 64;
     size_t cap = s->pool.cap;
     if (words > s->visited_words) {
         const size_t more = words + words / 8;
@@ -65,7 +66,7 @@ static bool hnsw_scratch_fit(const struct hnsw *h, struct hnsw_scratch *s, uint3
         return false;
     }
     s->pool.cap = (uint32_t)cap;
-    s->slots = h->slots;
+    s->slots = slots;
     return true;
 }
 
@@ -172,9 +173,9 @@ uint32_t hnsw_descend(const struct hnsw *h, struct hnsw_scratch *s, uint32_t lay
     return best;
 }
 
-void hnsw_pool_start(const struct hnsw *h, struct hnsw_scratch *s, uint32_t ef) {
+void hnsw_pool_start(struct hnsw_scratch *s, uint32_t ef) {
     assert(ef < s->pool.cap);
-    memset(s->visited, 0, ((size_t)h->slots + 63) / 64 * sizeof *s->visited);
+    memset(s->visited, 0, ((size_t)s->slots + 63) / 64 * sizeof *s->visited);
     s->pool.n = 0;
     s->pool.next = 0;
     s->pool.max = ef;

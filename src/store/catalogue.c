@@ -9,12 +9,26 @@
 
 enum { CATALOGUE_DEADLINE_EVERY = 4096 }; /* rows between two looks at the clock */
 
-int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err) {
+int catalogue_renew_vectors(struct catalogue *c, const struct index_options *vectors,
+                            u2i_error_t *err) {
+    struct index_options opt = *vectors;
+    opt.ctx = c;
+    catalogue_stop(c);
+    return index_new(&opt, &c->vectors, err);
+}
+
+void catalogue_stop(struct catalogue *c) {
+    index_free(c->vectors);
+    c->vectors = NULL;
+}
+
+int catalogue_new(const struct index_options *vectors, struct catalogue **out, u2i_error_t *err) {
     *out = NULL;
     struct catalogue *c = mem_zalloc(sizeof *c);
     if (c == NULL) {
         return error_oom(err);
     }
+    c->owner = vectors->ctx;
     int rc = U2I_ENOMEM;
     for (int i = 0; i < CATALOGUE_NAMES_N; i++) {
         c->names[i] = intern_new();
@@ -26,7 +40,7 @@ int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err) {
     if (c->live == NULL) {
         goto out;
     }
-    rc = flat_new(dim, &c->vectors, err);
+    rc = catalogue_renew_vectors(c, vectors, err);
     if (rc == U2I_OK) {
         rc = columns_new(&c->columns, err);
     }
@@ -43,9 +57,9 @@ void catalogue_free(struct catalogue *c) {
     if (c == NULL) {
         return;
     }
+    catalogue_stop(c); /* first: its thread looks at the rest */
     tail_free(&c->tail);
     columns_free(c->columns);
-    flat_free(c->vectors);
     if (c->live != NULL) {
         roaring_bitmap_free(c->live);
     }
@@ -87,9 +101,9 @@ int catalogue_put_item(struct catalogue *c, uint32_t row, const struct attrs *at
                        const float *vector, u2i_error_t *err) {
     U2I_TRY(columns_put(c->columns, row, attrs, err));
     if (vector != NULL) {
-        U2I_TRY(flat_set(c->vectors, row, vector, err));
+        U2I_TRY(index_set(c->vectors, row, vector, err));
     } else {
-        flat_remove(c->vectors, row);
+        index_remove(c->vectors, row);
     }
     roaring_bitmap_add(c->live, row);
     return U2I_OK;
@@ -97,7 +111,7 @@ int catalogue_put_item(struct catalogue *c, uint32_t row, const struct attrs *at
 
 void catalogue_drop_item(struct catalogue *c, uint32_t row) {
     roaring_bitmap_remove(c->live, row);
-    flat_remove(c->vectors, row);
+    index_remove(c->vectors, row);
     columns_remove(c->columns, row);
 }
 
@@ -118,6 +132,30 @@ static int catalogue_filter(const struct catalogue *c, const struct filter *filt
     return filter_eval(filter, &rows, deadline, out, err);
 }
 
+struct store_explain store_explain_index(const struct index_explain *why) {
+    struct store_explain e = {.search = "exact", .compared = why->compared};
+    if (why->graph) {
+        e.search = hnsw_strategy_name(why->walk.strategy);
+        e.ef = why->walk.strategy == HNSW_SCAN ? 0 : why->walk.ef;
+        e.compared += why->walk.distances;
+        e.rounds = why->walk.rounds;
+    }
+    return e;
+}
+
+/* Excluded rows without a vector are counted too: it is a number for people to read. */
+static uint64_t catalogue_passing(const struct catalogue *c, const roaring_bitmap_t *allow,
+                                  const roaring_bitmap_t *deny) {
+    const uint64_t all =
+        allow != NULL ? roaring_bitmap_get_cardinality(allow) : index_count(c->vectors);
+    uint64_t out = 0;
+    if (deny != NULL) {
+        out = allow != NULL ? roaring_bitmap_and_cardinality(allow, deny)
+                            : roaring_bitmap_get_cardinality(deny);
+    }
+    return all > out ? all - out : 0;
+}
+
 int catalogue_search(const struct catalogue *c, const struct store_search *q, struct hit *out,
                      uint32_t *n, u2i_error_t *err) {
     *n = 0;
@@ -128,7 +166,7 @@ int catalogue_search(const struct catalogue *c, const struct store_search *q, st
     if (q->filter != NULL) {
         U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
     }
-    const struct flat_query query = {
+    const struct index_query query = {
         .vector = q->vector,
         .k = q->k,
         .allow = allow,
@@ -137,7 +175,16 @@ int catalogue_search(const struct catalogue *c, const struct store_search *q, st
         .tie_ctx = c->names[CATALOGUE_ITEMS],
         .deadline = q->deadline,
     };
-    const int rc = flat_search(c->vectors, &query, out, n, err);
+    struct index_explain why;
+    const int rc = index_search(c->vectors, &query, out, n, &why, err);
+    if (rc == U2I_OK && q->explain != NULL) {
+        struct store_explain *e = q->explain;
+        *e = store_explain_index(&why);
+        e->passing = catalogue_passing(c, allow, q->exclude);
+        if (!why.graph && e->passing < e->compared) {
+            e->compared = (uint32_t)e->passing;
+        }
+    }
     if (allow != NULL) {
         roaring_bitmap_free(allow);
     }
@@ -180,7 +227,7 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
 }
 
 size_t catalogue_bytes(const struct catalogue *c) {
-    size_t bytes = sizeof *c + flat_bytes(c->vectors) + columns_bytes(c->columns) +
+    size_t bytes = sizeof *c + index_bytes(c->vectors) + columns_bytes(c->columns) +
                    roaring_bitmap_portable_size_in_bytes(c->live) +
                    c->tail.n * (sizeof *c->tail.rows + sizeof *c->tail.before);
     for (int i = 0; i < CATALOGUE_NAMES_N; i++) {

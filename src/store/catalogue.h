@@ -2,13 +2,15 @@
  * live, their vectors and attributes. A mirror of the durable tables, filled when a store is opened
  * and changed after each commit; it can be thrown away and filled again.
  *
- * Reads in parallel; changes need the owner's exclusive lock. */
+ * Reads in parallel; changes need the owner's exclusive lock. The index of the vectors has a thread
+ * that takes this lock by itself: a catalogue is freed by who holds no lock that this thread, or what
+ * it waits for, could need. */
 #ifndef U2I_STORE_CATALOGUE_H
 #define U2I_STORE_CATALOGUE_H
 
 #include "base/intern.h"
 #include "filter/filter.h"
-#include "flat/flat.h"
+#include "index/index.h"
 #include "store/store.h"
 #include "store/tail.h"
 
@@ -24,16 +26,24 @@ struct catalogue {
     struct intern *names[CATALOGUE_NAMES_N];
     uint32_t end[CATALOGUE_NAMES_N]; /* the next number to give; none is ever given twice */
     roaring_bitmap_t *live;          /* items that exist */
-    struct flat *vectors;            /* of live items */
+    struct index *vectors;           /* of live items */
     struct columns *columns;         /* attributes of live items */
     uint64_t sequence;               /* of the newest change it reflects */
     uint64_t events;                 /* in the store at that moment */
     uint64_t removed_sequence;       /* of the last change that removed events */
     struct tail tail;                /* events that the store's index doesn't have yet */
+    void *owner;                     /* the store */
+    struct catalogue *next;          /* the store's, for a list of them */
 };
 
-int catalogue_new(uint32_t dim, struct catalogue **out, u2i_error_t *err);
+/* `vectors`: of their index; its ctx becomes `owner`, and its functions get the catalogue as ctx. */
+int catalogue_new(const struct index_options *vectors, struct catalogue **out, u2i_error_t *err);
 void catalogue_free(struct catalogue *c);
+/* An empty index in the place of the one that there is, before either is used. */
+int catalogue_renew_vectors(struct catalogue *c, const struct index_options *vectors,
+                            u2i_error_t *err);
+/* Ends the index and its thread: nothing but catalogue_free() may use the vectors after that. */
+void catalogue_stop(struct catalogue *c);
 
 /* Gives `number` that name, replacing what either had before. U2I_ENOMEM. */
 int catalogue_name(struct catalogue *c, enum catalogue_names kind, uint32_t number,

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/topk.h"
 #include "filter/filter.h"
+#include "index/index.h"
 #include "u2i.h"
 #include <roaring/roaring.h>
 
@@ -62,6 +63,10 @@ struct store_stats {
     uint64_t items, items_unknown, items_no_vector, users, events, sequence;
     uint64_t removed_sequence; /* of the last change that removed events; 0 = never */
     uint64_t file_bytes, memory_bytes;
+    /* Vectors in the graph; vectors that every search compares, because they are not in it (yet). */
+    uint64_t index_items, index_pending;
+    uint64_t index_bytes, index_mapped_bytes; /* memory of the index; its mapped file */
+    uint32_t index_ef;                        /* calibrated for 10 results; 0 = not yet */
 };
 
 /* What a write of events accepts. */
@@ -104,6 +109,17 @@ struct store_listener {
 
 enum store_space { STORE_CONTENT = 0 }; /* taste and user vectors will be further ones */
 
+/* How a search went. */
+struct store_explain {
+    const char *search; /* "exact", "walk", "filtered walk", "scan"; static. NULL: there was none */
+    uint32_t ef;        /* candidates kept by a walk; 0 = it was none */
+    uint32_t compared;  /* vectors compared with the query */
+    uint32_t rounds;    /* of a walk; > 1: it was started again with a larger ef */
+    uint64_t passing;   /* vectors that pass filter and exclusions, about */
+};
+/* What an index says of a search, told so; `passing` is the caller's to set. */
+struct store_explain store_explain_index(const struct index_explain *why);
+
 struct store_search {
     enum store_space space;
     const float *vector; /* dim floats, unit length */
@@ -111,6 +127,7 @@ struct store_search {
     const struct filter *filter;     /* NULL = all live items */
     const roaring_bitmap_t *exclude; /* rows; NULL = none */
     const struct deadline *deadline; /* may be NULL */
+    struct store_explain *explain;   /* out; may be NULL */
 };
 
 /* Row -> score, for an order that is not a vector's. */
@@ -166,6 +183,12 @@ struct store_ops {
                     u2i_error_t *err); /* U2I_ENOTFOUND */
     int (*stats)(struct store *s, struct store_stats *out, u2i_error_t *err);
     int (*verify)(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
+
+    /* How vectors are indexed from now on: not durable, the engine's settings are. */
+    void (*configure_index)(struct store *s, const struct index_config *config);
+    /* Waits until all vectors are indexed, and the index is on disk if there is one. Outside of a read
+     * section. As index_build(). */
+    int (*build_index)(struct store *s, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 
     /* Read sections. */
     int (*read_begin)(struct store *s, u2i_error_t *err);

@@ -14,7 +14,7 @@ class Help(common.Case):
 
     def test_every_command_of_the_manual_is_there(self):
         promised = ("init import events recommend similar popular search user item stats config "
-                    "delete verify export record").split()
+                    "delete verify index export record").split()
         self.assertLessEqual(set(promised), set(self.commands()))
 
     def test_help_of_each_command_shows_options_defaults_examples_and_exit_codes(self):

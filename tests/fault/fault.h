@@ -95,13 +95,15 @@ static inline void fault_remove_dir(const char *dir) {
 /* The store and whatever SQLite keeps beside it. */
 static inline void fault_remove_store(const char *path) {
     static const char *const tails[] = {"", "-wal", "-shm", "-journal"};
+    char name[600];
     for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
-        char name[600];
         (void)snprintf(name, sizeof name, "%s%s", path, tails[i]);
         if (unlink(name) != 0 && errno != ENOENT) {
             fault_die("cannot remove %s: %s", name, strerror(errno));
         }
     }
+    (void)snprintf(name, sizeof name, "%s-index", path);
+    fault_remove_dir(name);
 }
 
 static inline int64_t fault_now_us(void) {

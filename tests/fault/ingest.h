@@ -58,6 +58,7 @@ struct ingest_plan {
     pthread_mutex_t lock;
     uint32_t next_worker;
     u2i_t *u;
+    bool index; /* items are indexed however few they are, and the index is saved all the time */
 };
 
 /* A failure of the child is an exit code for the parent. */
@@ -156,6 +157,18 @@ static inline int ingest_put_base(u2i_t *u, u2i_error_t *err) {
     return u2i_put_items(u, items, INGEST_BASE_ITEMS, sizeof items[0], err);
 }
 
+static inline void *ingest_index(void *arg) {
+    struct ingest_plan *p = arg;
+    u2i_error_t err;
+    for (;;) {
+        if (u2i_build_index(p->u, NULL, NULL, &err) != U2I_OK) {
+            ingest_child_die("cannot index", &err);
+        }
+        (void)usleep(1000);
+    }
+    return NULL;
+}
+
 /* The body of the writing process; it ends by being killed, or at the end of its writes. */
 __attribute__((noreturn)) static inline void ingest_run(struct ingest_plan *p) {
     pthread_t threads[INGEST_WORKERS];
@@ -167,6 +180,11 @@ __attribute__((noreturn)) static inline void ingest_run(struct ingest_plan *p) {
             _exit(0);
         }
         ingest_child_die("cannot begin", &err);
+    }
+    pthread_t indexer;
+    if (p->index && (u2i_set_setting(p->u, "index_exact_max", "5", &err) != U2I_OK ||
+                     pthread_create(&indexer, NULL, ingest_index, p) != 0)) {
+        ingest_child_die("cannot begin to index", &err);
     }
     p->next_worker = p->first_worker;
     (void)pthread_mutex_init(&p->lock, NULL); /* cannot fail with default attributes */

@@ -5,7 +5,8 @@
  * threads (ingest.h), kills it after a random time, which is often in the middle of creating, opening
  * or recovering the store, then opens the store, verifies it, and compares everything in it with what
  * was acknowledged. Every fourth round is not checked, so that the next writing process is the one
- * that finds the dead one's log. A store lives for INGEST_ROUNDS rounds.
+ * that finds the dead one's log. A store lives for INGEST_ROUNDS rounds; in every second store the items
+ * are indexed and their index is saved all the time: verifying looks at its file too.
  *
  * U2I_ROUNDS (200), U2I_ROUND_MS (100, the longest life of a writer), U2I_SEED. */
 #include "ingest.h"
@@ -14,10 +15,11 @@ struct kill9 {
     struct fault_rng rng;
     char dir[256], path[300];
     uint32_t round_ms;
+    uint32_t snapshots; /* rounds that ended with one */
     struct ingest_ledger *ledger;
 };
 
-static void kill9_round(struct kill9 *k, uint32_t round, bool two) {
+static void kill9_round(struct kill9 *k, uint32_t round, bool two, bool index) {
     int ends[2];
     if (pipe(ends) != 0) {
         fault_die("pipe: %s", strerror(errno));
@@ -26,7 +28,8 @@ static void kill9_round(struct kill9 *k, uint32_t round, bool two) {
     struct ingest_plan plan = {.path = k->path,
                                .round = round,
                                .workers = two ? INGEST_WORKERS / 2 : INGEST_WORKERS,
-                               .tickets = ends[1]};
+                               .tickets = ends[1],
+                               .index = index};
     const int64_t start = fault_now_us();
     const pid_t first = ingest_start(&plan, ends[0]);
     pid_t second = 0;
@@ -44,6 +47,9 @@ static void kill9_round(struct kill9 *k, uint32_t round, bool two) {
     }
     ingest_collect(k->ledger, ends[0], -1);
     (void)close(ends[0]);
+    char name[400];
+    (void)snprintf(name, sizeof name, "%s-index/content.hnsw", k->path);
+    k->snapshots += access(name, F_OK) == 0;
 }
 
 int main(void) {
@@ -63,7 +69,7 @@ int main(void) {
             fault_remove_store(k.path);
             memset(k.ledger, 0, sizeof *k.ledger);
         }
-        kill9_round(&k, round, i % 3 == 2);
+        kill9_round(&k, round, i % 3 == 2, i / INGEST_ROUNDS % 2 == 1);
         const bool last = round == INGEST_ROUNDS - 1 || i == rounds - 1;
         if (last || i % 4 != 3) {
             ingest_check(k.ledger, k.path, round + 1);
@@ -74,8 +80,8 @@ int main(void) {
         }
     }
     (void)printf("kill9: %u kills, %" PRIu64 " acknowledged writes, 0 lost, 0 half there; %" PRIu64
-                 " writes in flight were kept whole\n",
-                 rounds, acked, in_flight_kept);
+                 " writes in flight were kept whole; an index was there %u times\n",
+                 rounds, acked, in_flight_kept, k.snapshots);
     free(k.ledger);
     fault_remove_dir(k.dir);
     return 0;

@@ -1,8 +1,9 @@
-/* The graph against exact search, over its whole life: random insertions, updates, removals and repairs,
- * planned and committed in steps or given up half-way; files written, and crashes after which the graph
- * is opened from the last file and what came later is done again. After each group of changes the graph
- * has to be sound and hold exactly the rows and vectors that exact search holds; answers have to be exact
- * scores of rows that pass, never fewer than there are, and, over the whole run, nearly always the best.
+/* The graph against exact search, over its whole life: random insertions, updates, removals and
+ * repairs, planned and committed in steps or given up half-way; files written, and crashes after
+ * which the graph is opened from the last file and what came later is done again. After each group
+ * of changes the graph has to be sound and hold exactly the rows and vectors that exact search
+ * holds; answers have to be exact scores of rows that pass, never fewer than there are, and, over
+ * the whole run, nearly always the best.
  *
  * U2I_SEED=n repeats a run; it is printed. */
 #include "base/alloc.h"
@@ -21,8 +22,8 @@
 #include <cmocka.h>
 
 enum {
-    WORLDS = 6,
-    GROUPS = 100, /* of changes in a world */
+    WORLDS = 4,
+    GROUPS = 50,  /* of changes in a world */
     CHANGES = 60, /* rows in one change, at most */
     MANY = 200,   /* rows inserted at once, at most */
     ROWS = 1200,  /* row numbers in use */
@@ -81,7 +82,7 @@ static void random_vector(struct world *w, float *out) {
     }
 }
 
-/* ---- Changes ---------------------------------------------------------------------------------- */
+/* ---- Changes -------------------------------------------------------------------------------- */
 
 /* The oracle is changed at once; the log says what to do again after a crash. */
 static void note(struct world *w, uint32_t row, const float *vector) {
@@ -131,7 +132,8 @@ static void put_some(struct world *w) {
         rows[i] = (first + i * 7) % ROWS; /* no row twice */
         random_vector(w, vectors + (size_t)i * w->opt.dim);
     }
-    assert_int_equal(hnsw_plan(w->h, &(struct hnsw_vectors){rows, vectors, n}, &how, &b, NULL), U2I_OK);
+    assert_int_equal(hnsw_plan(w->h, &(struct hnsw_vectors){rows, vectors, n}, &how, &b, NULL),
+                     U2I_OK);
     for (uint32_t i = 0; i < n; i++) {
         if (hnsw_contains(w->h, rows[i])) {
             remove_one(w, rows[i]);
@@ -204,7 +206,7 @@ static void repair_all(struct world *w) {
     assert_int_equal(hnsw_unreachable(w->h), 0);
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ---------------------------------------------------------------------------------- */
 
 static void save(struct world *w) {
     u2i_error_t err;
@@ -244,7 +246,7 @@ static void settle_some(struct world *w) {
     }
 }
 
-/* ---- Comparing -------------------------------------------------------------------------------- */
+/* ---- Comparing ------------------------------------------------------------------------------ */
 
 static void compare_rows(const struct world *w) {
     struct hnsw_stats s;
@@ -322,46 +324,25 @@ static void compare_searches(struct world *w) {
     }
 }
 
-/* ---- Runs ------------------------------------------------------------------------------------- */
+/* ---- Runs ----------------------------------------------------------------------------------- */
+
+static void calibrate(struct world *w) {
+    assert_int_equal(hnsw_calibrate(w->h, 0.9, NULL, NULL), U2I_OK);
+}
 
 static void change_once(struct world *w) {
-    switch (below(w, 24)) {
-    case 0:
-        repair_all(w);
-        break;
-    case 1:
-    case 2:
-        save(w);
-        break;
-    case 3:
-    case 4:
-        crash(w);
-        break;
-    case 5:
-        settle_some(w);
-        break;
-    case 6:
-        assert_int_equal(hnsw_calibrate(w->h, 0.9, NULL, NULL), U2I_OK);
-        break;
-    case 7:
-    case 8:
-    case 9:
-        remove_some(w);
-        break;
-    case 10:
-    case 11:
-    case 12:
-        repair_some(w);
-        break;
-    case 13:
-    case 14:
-    case 15:
-        put_many(w);
-        break;
-    default:
-        put_some(w);
-        break;
+    static const struct {
+        uint32_t weight;
+        void (*run)(struct world *w);
+    } changes[] = {{8, put_some},    {3, put_many},    {3, remove_some},
+                   {3, repair_some}, {1, repair_all},  {2, save},
+                   {2, crash},       {1, settle_some}, {1, calibrate}};
+    uint32_t at = below(w, 24); /* the weights' sum */
+    uint32_t i = 0;
+    for (; at >= changes[i].weight; i++) {
+        at -= changes[i].weight;
     }
+    changes[i].run(w);
 }
 
 static void world_open(struct world *w, uint64_t seed, const char *dir) {

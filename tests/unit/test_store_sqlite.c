@@ -451,7 +451,7 @@ static void index_record(struct store *s, int n) {
     free(e);
 }
 
-static int64_t index_count(const char *path, const char *sql) {
+static int64_t history_count(const char *path, const char *sql) {
     sqlite3 *db;
     sqlite3_stmt *st;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
@@ -464,10 +464,10 @@ static int64_t index_count(const char *path, const char *sql) {
 }
 
 static void index_wait(const char *path, int64_t rows) {
-    for (int i = 0; i < 2000 && index_count(path, "SELECT count(*) FROM history") < rows; i++) {
+    for (int i = 0; i < 2000 && history_count(path, "SELECT count(*) FROM history") < rows; i++) {
         (void)usleep(10000);
     }
-    assert_int_equal(index_count(path, "SELECT count(*) FROM history"), rows);
+    assert_int_equal(history_count(path, "SELECT count(*) FROM history"), rows);
 }
 
 /* Wherever an event is, in memory, in the index, or in both, it is found once. */
@@ -544,7 +544,7 @@ static void a_deleted_user_leaves_no_byte_in_the_file(void **state) {
     assert_null(memmem(bytes, n, "someone-in-particular", 21));
     assert_null(memmem(bytes, n, "secret-", 7));
     free(bytes);
-    assert_int_equal(index_count(b->path, "SELECT count(*) FROM history"), 9000);
+    assert_int_equal(history_count(b->path, "SELECT count(*) FROM history"), 9000);
 }
 
 static void a_deleted_users_number_is_never_given_again(void **state) {

@@ -39,7 +39,8 @@ struct heard { /* what a listener was told, counted */
 
 struct box {
     char dir[64], path[96];
-    char log[4096]; /* the last lines logged */
+    pthread_mutex_t log_lock;
+    char log[4096]; /* the first lines logged */
     struct heard heard;
     struct store *s;
 };
@@ -73,8 +74,18 @@ static void heard_reset(void *ctx) {
 static void box_log(void *ctx, int level, const char *line) {
     struct box *b = ctx;
     (void)level;
+    (void)pthread_mutex_lock(&b->log_lock);
     const size_t n = strlen(b->log);
     (void)snprintf(b->log + n, sizeof b->log - n, "%s\n", line);
+    (void)pthread_mutex_unlock(&b->log_lock);
+}
+
+/* For logs that threads write to. */
+static inline bool box_logged(struct box *b, const char *words) {
+    (void)pthread_mutex_lock(&b->log_lock);
+    const bool found = strstr(b->log, words) != NULL;
+    (void)pthread_mutex_unlock(&b->log_lock);
+    return found;
 }
 
 static struct store_options box_options(struct box *b, struct heard *heard) {
@@ -112,6 +123,7 @@ static inline void box_close(struct box *b) {
 static int box_setup(void **state) {
     struct box *b = calloc(1, sizeof *b);
     assert_non_null(b);
+    (void)pthread_mutex_init(&b->log_lock, NULL); /* cannot fail on Linux */
     (void)snprintf(b->dir, sizeof b->dir, "%s", "/tmp/u2i-test-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     (void)snprintf(b->path, sizeof b->path, "%s/shop.db", b->dir);
@@ -119,20 +131,30 @@ static int box_setup(void **state) {
     return 0;
 }
 
+/* A folder with files, and with folders of files (the indexes of stores). */
+static inline void box_remove_folder(const char *path) {
+    (void)chmod(path, 0700);
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+        char name[600];
+        const bool dots = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+        (void)snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+        if (!dots && unlink(name) != 0) {
+            box_remove_folder(name);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    (void)rmdir(path);
+}
+
 static int box_teardown(void **state) {
     struct box *b = *state;
     if (b->s != NULL) {
         (void)b->s->ops->close(b->s); /* a test that failed left it open */
     }
-    (void)chmod(b->dir, 0700);
-    DIR *dir = opendir(b->dir);
-    for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
-        char name[400];
-        (void)snprintf(name, sizeof name, "%s/%s", b->dir, e->d_name);
-        (void)unlink(name); /* "." and ".." fail */
-    }
-    (void)closedir(dir);
-    (void)rmdir(b->dir);
+    box_remove_folder(b->dir);
     free(b);
     return 0;
 }

@@ -1,11 +1,13 @@
 /* The inside of the memory store: what its files share, and nobody else sees.
  *
- * Four ideas, all of them the simplest that could be right, because this store is the oracle that
+ * Five ideas, all of them the simplest that could be right, because this store is the oracle that
  * the others are compared with, and shares nothing with them but the seam:
  *  1. A row number is an index into a plain array; a name's number is its index in a table of names.
  *  2. Every question is answered by one pass over these arrays. Nothing derived is kept.
  *  3. One lock: writers hold it alone, readers share it. A read section is the shared lock.
- *  4. A write first makes all copies and adds all new names, which may fail, and then swaps them in,
+ *  4. Beyond index_exact_max vectors, and only then, searches go to an index (memory_index.c), to
+ *     which the vectors are copied.
+ *  5. A write first makes all copies and adds all new names, which may fail, and then swaps them in,
  *     which cannot. Arrays only grow at their end, so what a failed write added is cut off again. */
 #ifndef U2I_STORE_MEMORY_INTERNAL_H
 #define U2I_STORE_MEMORY_INTERNAL_H
@@ -79,6 +81,11 @@ struct memory_store {
     struct memory_event *events; /* in the order in which they were recorded */
     size_t items_cap, users_cap, events_n, events_cap;
     struct memory_entries settings, blobs;
+    struct index_config config;
+    size_t vectors_n;    /* of live items */
+    struct index *index; /* of their vectors, if `indexed` */
+    bool indexed;
+    size_t index_from; /* there was no memory for it: not before there are as many vectors */
 };
 
 static inline struct memory_store *memory_of(struct store *s) {
@@ -88,6 +95,16 @@ void memory_item_clear(struct memory_item *item); /* frees what it holds, and ze
 void memory_user_clear(struct memory_user *user);
 
 /* ---- The functions of the seam, by file ------------------------------------------------------- */
+
+/* memory_index.c; under the lock */
+/* Brings the index up to date after changes of the vectors of these rows. Exclusive. */
+void memory_index_rows(struct memory_store *m, const uint32_t *rows, size_t n);
+/* memory_search() by the index. */
+int memory_index_search(const struct memory_store *m, const struct store_search *q, struct hit *out,
+                        uint32_t *n, u2i_error_t *err);
+/* These two take the lock by themselves. */
+void memory_configure_index(struct store *s, const struct index_config *config);
+int memory_build_index(struct store *s, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 
 /* memory_write.c */
 int memory_put_items(struct store *s, const struct store_item *items, size_t n, u2i_error_t *err);
@@ -109,6 +126,8 @@ int memory_scan_events(struct store *s, uint64_t after_seq, store_event_fn fn, v
 int memory_scan_users(struct store *s, store_user_fn fn, void *ctx, u2i_error_t *err);
 int memory_scan_settings(struct store *s, store_text_fn fn, void *ctx, u2i_error_t *err);
 int memory_get_blob(struct store *s, const char *name, struct buf *out, u2i_error_t *err);
+bool memory_row_passes(const struct memory_store *m, uint32_t row, const struct filter *filter,
+                       const roaring_bitmap_t *exclude);
 int memory_stats(struct store *s, struct store_stats *out, u2i_error_t *err);
 int memory_verify(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);
 int memory_search(struct store *s, const struct store_search *q, struct hit *out, uint32_t *n,

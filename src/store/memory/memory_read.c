@@ -144,8 +144,8 @@ static void memory_hit_insert(const struct memory_store *m, struct hit *hits, ui
     hits[i] = fresh;
 }
 
-static bool memory_row_passes(const struct memory_store *m, uint32_t row,
-                              const struct filter *filter, const roaring_bitmap_t *exclude) {
+bool memory_row_passes(const struct memory_store *m, uint32_t row, const struct filter *filter,
+                       const roaring_bitmap_t *exclude) {
     const struct memory_item *item = &m->items[row];
     return item->live && (exclude == NULL || !roaring_bitmap_contains(exclude, row)) &&
            (filter == NULL || filter_item(filter, m->item_names.names[row].text, item->attrs));
@@ -162,15 +162,24 @@ int memory_search(struct store *s, const struct store_search *q, struct hit *out
     if (q->space != STORE_CONTENT) {
         return error_set(err, U2I_EINVAL, "there is no space %d", (int)q->space);
     }
+    if (m->indexed) {
+        return memory_index_search(m, q, out, n, err);
+    }
+    struct store_explain why = {.search = "exact"};
     for (uint32_t row = 0; row < m->item_names.n; row++) {
         if (memory_out_of_time(q->deadline, row)) {
             *n = 0;
             return error_set(err, U2I_ETIMEOUT, "the search ran out of time");
         }
         if (m->items[row].vector != NULL && memory_row_passes(m, row, q->filter, q->exclude)) {
+            why.passing++;
             const float score = vec_dot(q->vector, m->items[row].vector, s->dim);
             memory_hit_insert(m, out, n, q->k, (struct hit){score, row});
         }
+    }
+    if (q->explain != NULL) {
+        why.compared = (uint32_t)why.passing;
+        *q->explain = why;
     }
     return U2I_OK;
 }
@@ -294,6 +303,16 @@ static void memory_count_users(const struct memory_store *m, struct store_stats 
     }
 }
 
+static void memory_count_index(const struct memory_store *m, struct store_stats *out) {
+    struct index_stats index;
+    index_stats(m->index, &index);
+    out->index_items = index.graph;
+    out->index_pending = m->vectors_n - index.graph;
+    out->index_ef = index.ef_10;
+    out->index_bytes = index_bytes(m->index);
+    out->memory_bytes += out->index_bytes;
+}
+
 int memory_stats(struct store *s, struct store_stats *out, u2i_error_t *err) {
     struct memory_store *m = memory_of(s);
     *out = (struct store_stats){0};
@@ -313,6 +332,7 @@ int memory_stats(struct store *s, struct store_stats *out, u2i_error_t *err) {
                              memory_names_bytes(&m->item_names) +
                              memory_names_bytes(&m->user_names) + memory_names_bytes(&m->actions) +
                              memory_names_bytes(&m->event_ids);
+        memory_count_index(m, out);
     }
     memory_unlock_shared(m);
     const int rc = named != NULL ? U2I_OK : error_oom(err);

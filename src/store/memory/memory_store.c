@@ -30,6 +30,7 @@ static void memory_entries_free(struct memory_entries *list) {
 
 static int memory_close(struct store *s) {
     struct memory_store *m = memory_of(s);
+    index_free(m->index); /* first: its thread uses the lock */
     for (size_t i = 0; i < m->item_names.n; i++) {
         memory_item_clear(&m->items[i]);
     }
@@ -127,6 +128,8 @@ static const struct store_ops memory_ops = {
     .get_blob = memory_get_blob,
     .stats = memory_stats,
     .verify = memory_verify,
+    .configure_index = memory_configure_index,
+    .build_index = memory_build_index,
     .read_begin = memory_read_begin,
     .read_end = memory_read_end,
     .sequence = memory_sequence,
@@ -162,6 +165,20 @@ int store_memory_open(const struct store_options *opt, struct store **out, u2i_e
         mem_free(m);
         return error_oom(err);
     }
+    const struct index_options vectors = {.dim = opt->dim,
+                                          .metric = HNSW_COSINE,
+                                          .config = INDEX_CONFIG_INIT,
+                                          .lock = &m->lock,
+                                          .log = opt->log,
+                                          .name = "content"};
+    const int rc = index_new(&vectors, &m->index, err);
+    if (rc != U2I_OK) {
+        (void)pthread_rwlock_destroy(&m->lock);
+        mem_free(m);
+        return rc;
+    }
+    m->config = vectors.config;
+    index_start(m->index, false);
     m->base.ops = &memory_ops;
     m->base.dim = opt->dim;
     (void)snprintf(m->base.model, sizeof m->base.model, "%s", /* a longer name is cut */

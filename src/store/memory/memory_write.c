@@ -164,8 +164,10 @@ int memory_put_items(struct store *s, const struct store_item *items, size_t n, 
         for (size_t i = 0; i < n; i++) {
             const struct memory_item old = m->items[rows[i]];
             m->items[rows[i]] = fresh[i];
+            m->vectors_n += (fresh[i].vector != NULL) - (old.vector != NULL);
             fresh[i] = old; /* freed below */
         }
+        memory_index_rows(m, rows, n);
         memory_tell_items(m, rows, n);
     }
     memory_write_end(m);
@@ -218,11 +220,13 @@ int memory_put_vectors(struct store *s, const uint32_t *rows, const float *vecto
             float *old = m->items[rows[i]].vector;
             m->items[rows[i]].vector = copies[i];
             m->items[rows[i]].embedding = embedding;
+            m->vectors_n += old == NULL;
             copies[i] = old; /* freed below */
             changed[changed_n++] = rows[i];
         }
     }
     if (changed_n > 0) {
+        memory_index_rows(m, changed, changed_n);
         memory_tell_items(m, changed, changed_n);
     }
     memory_write_end(m);
@@ -251,11 +255,13 @@ int memory_delete_items(struct store *s, const char *const *ids, size_t n, size_
     for (size_t i = 0; i < n; i++) {
         const uint32_t row = memory_names_find(&m->item_names, ids[i]);
         if (row != STORE_NONE && m->items[row].live) {
+            m->vectors_n -= m->items[row].vector != NULL;
             memory_item_clear(&m->items[row]); /* the row stays, with its name */
             rows[rows_n++] = row;
         }
     }
     if (rows_n > 0) {
+        memory_index_rows(m, rows, rows_n);
         memory_tell_items(m, rows, rows_n);
     }
     memory_write_end(m);

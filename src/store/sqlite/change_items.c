@@ -150,7 +150,7 @@ static int change_apply_vectors(struct lite *l, struct write *w, u2i_error_t *er
     for (size_t i = 0; i < w->rows_n; i++) {
         if (w->rows[i] != STORE_NONE) {
             U2I_TRY(
-                flat_set(l->catalogue->vectors, w->rows[i], w->in.vectors.vectors + i * dim, err));
+                index_set(l->catalogue->vectors, w->rows[i], w->in.vectors.vectors + i * dim, err));
             lite_tell_item(l, w->rows[i]);
         }
     }

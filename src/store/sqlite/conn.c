@@ -57,10 +57,13 @@ static const char *const conn_sql_text[SQL_N] = {
     [SQL_ITEMS_RANGE] = "SELECT i.row, i.id, i.live, i.crc, i.category, i.attrs, v.crc, v.vector"
                         " FROM items i LEFT JOIN vectors v ON v.row = i.row"
                         " WHERE i.row >= ?1 AND i.row < ?2 ORDER BY i.row",
+    [SQL_ITEMS_LAST] = "SELECT max(row) FROM items",
     [SQL_VECTOR_PUT] = "INSERT OR REPLACE INTO vectors (row, embedding, crc, vector)"
                        " VALUES (?1, ?2, ?3, ?4)",
     [SQL_VECTOR_DELETE] = "DELETE FROM vectors WHERE row = ?1",
     [SQL_VECTORS_LOAD] = "SELECT row, embedding, crc, vector FROM vectors ORDER BY row",
+    [SQL_VECTORS_RANGE] = "SELECT row, embedding, crc, vector FROM vectors"
+                          " WHERE row >= ?1 AND row < ?2 ORDER BY row",
     [SQL_USER_INSERT] = "INSERT INTO users (row, id, crc, text_crc, decay, interests, attrs)"
                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [SQL_USER_UPDATE] =

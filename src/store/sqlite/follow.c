@@ -329,15 +329,17 @@ static int follow_load_anew(struct lite *l, u2i_error_t *err) {
     struct catalogue *fresh;
     U2I_TRY(load_catalogue(l, &fresh, err));
     (void)pthread_rwlock_wrlock(&l->lock);
-    struct catalogue *old = l->catalogue;
+    l->catalogue->next = l->retired;
+    l->retired = l->catalogue;
+    atomic_store(&l->any_retired, true);
     l->catalogue = fresh;
+    index_start(fresh->vectors, !l->readonly);
     atomic_store(&l->applied, fresh->sequence);
     atomic_store(&l->stale, false);
     atomic_store(&l->settings_moved, true);
     lite_tell_settings(l);
     lite_tell_reset(l);
     (void)pthread_rwlock_unlock(&l->lock);
-    catalogue_free(old);
     return U2I_OK;
 }
 
@@ -404,6 +406,19 @@ static int follow_behind(struct lite *l, bool *behind, u2i_error_t *err) {
     return U2I_OK;
 }
 
+static int follow_take_in(struct lite *l, u2i_error_t *err) {
+    (void)pthread_mutex_lock(&l->turn);
+    /* Memory must not be loaded anew under a transaction that counts on it. */
+    while (l->writing && atomic_load(&l->stale)) {
+        (void)pthread_cond_wait(&l->turn_ended, &l->turn);
+    }
+    (void)pthread_mutex_lock(&l->watch_lock);
+    const int rc = follow_commits(l, &l->watch, err);
+    (void)pthread_mutex_unlock(&l->watch_lock);
+    (void)pthread_mutex_unlock(&l->turn);
+    return rc;
+}
+
 int follow_refresh(struct lite *l, u2i_error_t *err) {
     if (l->immutable) {
         return U2I_OK;
@@ -412,17 +427,9 @@ int follow_refresh(struct lite *l, u2i_error_t *err) {
     (void)pthread_mutex_lock(&l->watch_lock);
     int rc = follow_behind(l, &behind, err);
     (void)pthread_mutex_unlock(&l->watch_lock);
-    if (rc != U2I_OK || !behind) {
-        return rc;
+    if (rc == U2I_OK && behind) {
+        rc = follow_take_in(l, err);
     }
-    (void)pthread_mutex_lock(&l->turn);
-    /* Memory must not be loaded anew under a transaction that counts on it. */
-    while (l->writing && atomic_load(&l->stale)) {
-        (void)pthread_cond_wait(&l->turn_ended, &l->turn);
-    }
-    (void)pthread_mutex_lock(&l->watch_lock);
-    rc = follow_commits(l, &l->watch, err);
-    (void)pthread_mutex_unlock(&l->watch_lock);
-    (void)pthread_mutex_unlock(&l->turn);
+    lite_free_retired(l);
     return rc;
 }

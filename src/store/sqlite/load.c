@@ -1,7 +1,8 @@
 /* The whole file into memory, when a store is opened.
  *
  * Two threads on two connections read two tables: vectors with their checksums, which is most of the
- * bytes, and names with attributes, which is most of the work. Both begin a read transaction and then
+ * bytes, and names with attributes, which is most of the work. Where the vectors are in a snapshot of
+ * their index (snapshot.h), only those that changed since are read. Both begin a read transaction and then
  * compare the sequence they see: equal means that they read the same moment.
  *
  * Rows are read in their order, so pages come in file order. The file is read by pread(), not mapped:
@@ -11,6 +12,7 @@
  * Damage in a row doesn't keep the rest from being used: it is logged (and named by a verify), and
  * the row goes without what is damaged. */
 #include "change.h"
+#include "snapshot.h"
 #include "sqlite_internal.h"
 
 #include "base/alloc.h"
@@ -26,8 +28,11 @@ struct load {
     struct lite *store;
     struct conn *conn;
     struct catalogue *catalogue;
-    roaring_bitmap_t *vector_rows; /* of the vectors' thread */
-    float *vector;                 /* its aligned copy of one */
+    /* Of the vectors' thread: */
+    struct index_options options;
+    bool snapshot; /* the catalogue's index is one, of: */
+    struct hnsw_stamp stamp;
+    float *vector; /* an aligned copy of one */
     int rc;
     u2i_error_t err;
 };
@@ -203,12 +208,12 @@ const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column
     return NULL;
 }
 
-static void load_vectors(struct load *d) {
+static int load_all_vectors(struct load *d) {
     struct bind b = bind_start(d->conn, SQL_VECTORS_LOAD, &d->err);
-    d->rc = b.statement == NULL ? b.rc : U2I_OK;
+    int rc = b.statement == NULL ? b.rc : U2I_OK;
     const size_t bytes = d->store->base.dim * sizeof(float);
-    for (bool more = true; d->rc == U2I_OK;) {
-        d->rc = bind_step(&b, &more, &d->err);
+    for (bool more = true; rc == U2I_OK;) {
+        rc = bind_step(&b, &more, &d->err);
         if (!more) {
             break;
         }
@@ -216,29 +221,54 @@ static void load_vectors(struct load *d) {
         const void *p = load_vector(d->store, b.statement, 2, row);
         if (p != NULL) {
             memcpy(d->vector, p, bytes); /* in a page it lies unaligned */
-            d->rc = flat_set(d->catalogue->vectors, row, d->vector, &d->err);
-            roaring_bitmap_add(d->vector_rows, row);
+            rc = index_set(d->catalogue->vectors, row, d->vector, &d->err);
         }
     }
     bind_end(&b);
+    return rc;
+}
+
+static int load_vectors(struct load *d) {
+    struct catalogue *c = d->catalogue;
+    if (d->snapshot) {
+        bool usable;
+        const struct snapshot_work work = {d->store, d->conn, c->vectors, d->vector};
+        U2I_TRY(snapshot_catch_up(&work, &d->stamp, &usable, &d->err));
+        if (usable) {
+            return U2I_OK;
+        }
+        U2I_TRY(catalogue_renew_vectors(c, &d->options, &d->err));
+    }
+    return load_all_vectors(d);
 }
 
 static void *load_run_vectors(void *arg) {
-    load_vectors(arg);
+    struct load *d = arg;
+    d->rc = load_vectors(d);
     return NULL;
 }
 
+static void load_note_row(void *ctx, uint32_t row) {
+    roaring_bitmap_add(ctx, row);
+}
+
 /* A vector without a live item is damage; it must not be found. */
-static void load_drop_strays(struct load *vectors) {
-    const struct catalogue *c = vectors->catalogue;
-    roaring_bitmap_andnot_inplace(vectors->vector_rows, c->live);
-    roaring_uint32_iterator_t it;
-    roaring_init_iterator(vectors->vector_rows, &it);
-    for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
-        flat_remove(c->vectors, it.current_value);
-        log_line(&vectors->store->log, U2I_LOG_WARN, "%s: vectors row %u has no item",
-                 vectors->store->path, it.current_value);
+static int load_drop_strays(const struct lite *l, struct catalogue *c, u2i_error_t *err) {
+    roaring_bitmap_t *strays = roaring_bitmap_create();
+    if (strays == NULL) {
+        return error_oom(err);
     }
+    index_each_row(c->vectors, load_note_row, strays);
+    roaring_bitmap_andnot_inplace(strays, c->live);
+    roaring_uint32_iterator_t it;
+    roaring_init_iterator(strays, &it);
+    for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
+        index_remove(c->vectors, it.current_value);
+        log_line(&l->log, U2I_LOG_WARN, "%s: vectors row %u has no item", l->path,
+                 it.current_value);
+    }
+    roaring_bitmap_free(strays);
+    return U2I_OK;
 }
 
 /* ---- Both ----------------------------------------------------------------------------------- */
@@ -268,7 +298,7 @@ static int load_both(struct load *names, struct load *vectors, u2i_error_t *err)
     if (threaded) {
         (void)pthread_join(thread, NULL);
     } else {
-        load_vectors(vectors);
+        vectors->rc = load_vectors(vectors);
     }
     const struct load *failed = names->rc != U2I_OK ? names : vectors;
     if (failed->rc != U2I_OK) {
@@ -277,39 +307,30 @@ static int load_both(struct load *names, struct load *vectors, u2i_error_t *err)
         }
         return failed->rc;
     }
-    load_drop_strays(vectors);
-    return U2I_OK;
+    return load_drop_strays(names->store, names->catalogue, err);
 }
 
 int load_catalogue(struct lite *l, struct catalogue **out, u2i_error_t *err) {
     *out = NULL;
     struct load names = {.store = l};
     struct load vectors = {.store = l};
-    int rc = catalogue_new(l->base.dim, &names.catalogue, err);
-    if (rc != U2I_OK) {
-        return rc;
-    }
-    vectors.catalogue = names.catalogue;
-    vectors.vector_rows = roaring_bitmap_create();
     vectors.vector = alloc_array(l->base.dim, sizeof(float));
-    if (vectors.vector_rows == NULL || vectors.vector == NULL) {
-        rc = error_oom(err);
-        goto out;
-    }
-    rc = reader_take(l, &names.conn, err);
+    int rc = vectors.vector == NULL ? error_oom(err) : reader_take(l, &names.conn, err);
     if (rc == U2I_OK) {
         rc = reader_take(l, &vectors.conn, err);
     }
     if (rc == U2I_OK) {
+        snapshot_options(l, vectors.conn, &vectors.options);
+        rc = catalogue_new(&vectors.options, &names.catalogue, err);
+    }
+    if (rc == U2I_OK) {
+        vectors.catalogue = names.catalogue;
+        vectors.snapshot = snapshot_open(l, names.catalogue, &vectors.stamp);
         rc = load_both(&names, &vectors, err);
     }
-out:
     reader_give(l, vectors.conn);
     reader_give(l, names.conn);
     mem_free(vectors.vector);
-    if (vectors.vector_rows != NULL) {
-        roaring_bitmap_free(vectors.vector_rows);
-    }
     if (rc != U2I_OK) {
         catalogue_free(names.catalogue);
         return rc;

@@ -130,7 +130,7 @@ int reader_get_item(struct store *s, uint32_t row, struct arena *a, struct store
     if (rc == U2I_OK && found && catalogue_live(l->catalogue, row) &&
         sqlite3_column_int(b.statement, 2) != 0) {
         rc = reader_copy_item(l, b.statement, a, out, err);
-        out->vector = flat_vector(l->catalogue->vectors, row);
+        out->vector = index_vector(l->catalogue->vectors, row);
     } else if (rc == U2I_OK) {
         rc = error_set(err, U2I_ENOTFOUND, "there is no item in row %u", row);
     }

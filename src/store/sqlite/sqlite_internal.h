@@ -3,6 +3,7 @@
  *   store_sqlite.c  open, close, read sections, the table of functions
  *   dbfile.c        which file is it: create, migrate, refuse
  *   load.c          file -> memory, all of it        follow.c  the same for what others committed
+ *   snapshot.c      the index of the vectors on disk verify_index.c  its faults
  *   writer.c        the writing thread: group commit, checkpoints
  *   txn.c           a transaction's numbers, names and changes that memory does not have yet
  *   change_*.c      each kind of write
@@ -10,12 +11,17 @@
  *   conn.c          SQLite's interface, all SQL      seal.c    checksums
  *
  * Locks, in the order in which they are taken:
+ *   building    shared by who waits for the index of a catalogue, exclusive to free old ones
  *   turn        whoever changes the catalogue: the writer from just before COMMIT until memory
  *               shows it, or a reader that takes in other processes' commits. So nothing is
  *               taken in twice, and a commit of ours that memory does not show yet is waited for.
  *   watch_lock  the connection that looks for other processes' commits
  *   lock        the catalogue: shared in a read section, exclusive while changes are applied
- *   pool.lock   idle connections for reading */
+ *   pool.lock   idle connections for reading
+ *
+ * The thread of a catalogue's index takes `lock`, alone; and, without any lock, hands the writer a
+ * request and waits for it. So an index is freed by who holds neither `turn` nor `lock`, and never by
+ * the writing thread: a catalogue that was replaced is put aside (`retired`) for the next reader. */
 #ifndef U2I_STORE_SQLITE_INTERNAL_H
 #define U2I_STORE_SQLITE_INTERNAL_H
 
@@ -48,6 +54,7 @@ struct writer;
 struct lite {
     struct store base; /* first: a struct store * is a struct lite * */
     char *path;
+    char *index_path; /* of the index's file */
     bool readonly;
     bool immutable; /* nobody can write to the file while we have it */
     struct log log;
@@ -55,6 +62,9 @@ struct lite {
 
     pthread_rwlock_t lock;
     struct catalogue *catalogue;
+    struct catalogue *retired; /* under turn: replaced ones, to be freed */
+    atomic_bool any_retired;
+    pthread_rwlock_t building;
     _Atomic uint64_t applied; /* the catalogue's sequence, readable without the lock */
     atomic_bool stale; /* memory missed a commit (no memory): load anew before the next read */
 
@@ -93,6 +103,18 @@ bool load_item_sound(sqlite3_stmt *st, int crc_column);
 /* The vector in two columns (crc, bytes) of the current row; NULL if there is none, or it is damaged
  * (logged). Not aligned. */
 const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row);
+
+/* verify_index.c: what verify_store() says of the index's file. */
+struct verify_index;
+int verify_index_begin(struct lite *l, struct verify_index **out, u2i_error_t *err);
+/* In the transaction of the check. U2I_ENOMEM: it could not be made. */
+int verify_index_check(struct verify_index *v, struct conn *c, u2i_fault_fn fn, void *ctx,
+                       size_t *faults, u2i_error_t *err);
+void verify_index_end(struct verify_index *v);
+
+/* store_sqlite.c: frees catalogues that were replaced, unless somebody waits for one of their indexes. The
+ * caller holds nothing, and is not the writing thread. */
+void lite_free_retired(struct lite *l);
 
 /* follow.c: takes in what others committed. The caller holds turn. `c` is in no transaction, or in
  * the writer's. */

@@ -103,7 +103,7 @@ static bool lite_item_live(struct store *s, uint32_t row) {
 }
 
 static const float *lite_vector(struct store *s, enum store_space space, uint32_t row) {
-    return space == STORE_CONTENT ? flat_vector(lite_catalogue(s)->vectors, row) : NULL;
+    return space == STORE_CONTENT ? index_vector(lite_catalogue(s)->vectors, row) : NULL;
 }
 
 static int lite_search(struct store *s, const struct store_search *q, struct hit *out, uint32_t *n,
@@ -114,6 +114,45 @@ static int lite_search(struct store *s, const struct store_search *q, struct hit
 static int lite_rank(struct store *s, const struct store_rank *q, struct hit *out, uint32_t *n,
                      u2i_error_t *err) {
     return catalogue_rank(lite_catalogue(s), q, out, n, err);
+}
+
+/* ---- The index ------------------------------------------------------------------------------ */
+
+static void lite_configure_index(struct store *s, const struct index_config *config) {
+    struct lite *l = lite_of(s);
+    (void)pthread_rwlock_wrlock(&l->lock);
+    index_configure(l->catalogue->vectors, config);
+    (void)pthread_rwlock_unlock(&l->lock);
+}
+
+static int lite_build_index(struct store *s, u2i_progress_fn progress, void *ctx,
+                            u2i_error_t *err) {
+    struct lite *l = lite_of(s);
+    U2I_TRY(follow_refresh(l, err));
+    (void)pthread_rwlock_rdlock(&l->building); /* so that nobody frees it meanwhile */
+    (void)pthread_rwlock_rdlock(&l->lock);
+    struct index *vectors = l->catalogue->vectors;
+    (void)pthread_rwlock_unlock(&l->lock);
+    const int rc = index_build(vectors, progress, ctx, err);
+    (void)pthread_rwlock_unlock(&l->building);
+    return rc;
+}
+
+void lite_free_retired(struct lite *l) {
+    if (!atomic_load(&l->any_retired) || pthread_rwlock_trywrlock(&l->building) != 0) {
+        return;
+    }
+    (void)pthread_mutex_lock(&l->turn);
+    struct catalogue *old = l->retired;
+    l->retired = NULL;
+    atomic_store(&l->any_retired, false);
+    (void)pthread_mutex_unlock(&l->turn);
+    while (old != NULL) {
+        struct catalogue *next = old->next;
+        catalogue_free(old);
+        old = next;
+    }
+    (void)pthread_rwlock_unlock(&l->building);
 }
 
 /* ---- Statistics ----------------------------------------------------------------------------- */
@@ -151,15 +190,22 @@ static int lite_stats(struct store *s, struct store_stats *out, u2i_error_t *err
     *out = (struct store_stats){0};
     U2I_TRY(lite_read_begin(s, err));
     const struct catalogue *c = l->catalogue;
+    struct index_stats index;
+    index_stats(c->vectors, &index);
     const uint64_t live = roaring_bitmap_get_cardinality(c->live);
     *out = (struct store_stats){
         .items = live,
-        .items_no_vector = live - flat_count(c->vectors),
+        .items_no_vector = live - index_count(c->vectors),
         .users = intern_count(c->names[CATALOGUE_USERS]),
         .events = c->events,
         .sequence = c->sequence,
         .removed_sequence = c->removed_sequence,
         .memory_bytes = sizeof *l + catalogue_bytes(c),
+        .index_items = index.graph,
+        .index_pending = index.flat,
+        .index_bytes = index_bytes(c->vectors),
+        .index_mapped_bytes = index.mapped_bytes,
+        .index_ef = index.ef_10,
     };
     const bool all_live = intern_count(c->names[CATALOGUE_ITEMS]) == live;
     lite_read_end(s);
@@ -175,9 +221,11 @@ static void lite_free(struct lite *l) {
     catalogue_free(l->catalogue);
     (void)pthread_mutex_destroy(&l->pool.lock);
     (void)pthread_rwlock_destroy(&l->lock);
+    (void)pthread_rwlock_destroy(&l->building);
     (void)pthread_mutex_destroy(&l->watch_lock);
     (void)pthread_cond_destroy(&l->turn_ended);
     (void)pthread_mutex_destroy(&l->turn);
+    mem_free(l->index_path);
     mem_free(l->path);
     mem_free(l);
 }
@@ -187,7 +235,10 @@ static int lite_close(struct store *s) {
     if (l == NULL) {
         return U2I_OK;
     }
-    /* Readers go first: the last connection to close is the writer's, which then takes the log and
+    /* The index first: its thread may be reading, or waiting for the writer. */
+    lite_free_retired(l);
+    catalogue_stop(l->catalogue);
+    /* Then readers: the last connection to close is the writer's, which then takes the log and
      * its index away, and one file is left. */
     reader_close_all(l);
     conn_close(&l->watch);
@@ -214,6 +265,8 @@ static const struct store_ops lite_ops = {
     .get_blob = reader_get_blob,
     .stats = lite_stats,
     .verify = verify_store,
+    .configure_index = lite_configure_index,
+    .build_index = lite_build_index,
     .read_begin = lite_read_begin,
     .read_end = lite_read_end,
     .sequence = lite_sequence,
@@ -248,11 +301,19 @@ static struct lite *lite_new(const char *path, const struct store_options *opt) 
     (void)pthread_mutex_init(&l->watch_lock, NULL);
     (void)pthread_mutex_init(&l->pool.lock, NULL);
     l->path = str_dup(path, strlen(path));
-    if (rwlock_init(&l->lock) != U2I_OK || l->path == NULL) {
+    if (rwlock_init(&l->lock) != U2I_OK || rwlock_init(&l->building) != U2I_OK || l->path == NULL) {
         lite_free(l);
         return NULL;
     }
     return l;
+}
+
+static int lite_name_index(struct lite *l, u2i_error_t *err) {
+    struct buf name = {0};
+    buf_printf(&name, "%s-index/content.hnsw", l->path);
+    l->index_path = name.failed ? NULL : str_dup(name.data, name.len);
+    buf_free(&name);
+    return l->index_path == NULL ? error_oom(err) : U2I_OK;
 }
 
 int store_sqlite_open(const char *path, const struct store_options *opt, struct store **out,
@@ -264,6 +325,9 @@ int store_sqlite_open(const char *path, const struct store_options *opt, struct 
         return error_oom(err);
     }
     int rc = dbfile_open(l, opt, &writer, err);
+    if (rc == U2I_OK) {
+        rc = lite_name_index(l, err);
+    }
     if (rc == U2I_OK) {
         rc = load_catalogue(l, &l->catalogue, err);
     }
@@ -278,6 +342,7 @@ int store_sqlite_open(const char *path, const struct store_options *opt, struct 
         lite_free(l);
         return rc;
     }
+    index_start(l->catalogue->vectors, !l->readonly);
     *out = &l->base;
     return U2I_OK;
 }

@@ -1,5 +1,5 @@
 /* Finds every fault of a file and names it: the pages (SQLite's own check), the checksums of rows, the
- * texts, what rows say of each other, and the counts in meta. One read transaction, so that writes
+ * texts, what rows say of each other, the counts in meta, and the index's file. One read transaction, so that writes
  * going on meanwhile don't look like faults.
  *
  * Most checks are a query that returns the faulty rows; the rest need each row looked at. */
@@ -227,8 +227,12 @@ int verify_store(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2
     if (faults != NULL) {
         *faults = 0;
     }
-    U2I_TRY(reader_take(v.store, &v.conn, err));
-    const int rc = conn_run(v.conn, SQL_BEGIN_READ, err);
+    struct verify_index *index;
+    U2I_TRY(verify_index_begin(v.store, &index, err));
+    int rc = reader_take(v.store, &v.conn, err);
+    if (rc == U2I_OK) {
+        rc = conn_run(v.conn, SQL_BEGIN_READ, err);
+    }
     if (rc == U2I_OK) {
         verify_rows(&v, SQL_INTEGRITY, "file", verify_page);
         verify_rows(&v, SQL_ITEMS_SCAN, "items", verify_item);
@@ -237,8 +241,10 @@ int verify_store(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2
         for (size_t i = 0; i < sizeof verify_queries / sizeof *verify_queries; i++) {
             verify_query(&v, verify_queries[i].table, verify_queries[i].sql);
         }
+        rc = verify_index_check(index, v.conn, fn, ctx, &v.faults, err);
     }
     reader_give(v.store, v.conn);
+    verify_index_end(index);
     if (rc != U2I_OK || v.oom) {
         return rc != U2I_OK ? rc : error_oom(err);
     }
