@@ -503,7 +503,7 @@ static bool answer_churn(struct bench *b, const struct command *c) {
     }
     const double inserting = ok ? bench_insert(b, before.count, b->base.n) : -1;
     ok = ok && inserting >= 0 &&
-         bench_replace(b, &vectors, order.data, command_number(c, "repair_share", 0.1), &found);
+         bench_replace(b, &vectors, order.data, command_number(c, "repair_share", 0.02), &found);
     if (ok) {
         printf("{\"replace_us\": %.2f, \"insert_us\": %.2f, \"repair_share\": %.4f, "
                "\"repairs\": %u}\n",

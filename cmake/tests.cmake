@@ -59,3 +59,11 @@ if(TARGET bench_store)
 endif()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fault.cmake OPTIONAL)
+
+# Recall is promised for each instruction set, not only for the best one of the machine.
+foreach(isa scalar avx2 avx512)
+    foreach(name test_hnsw test_hnsw_change)
+        add_test(NAME ${name}_${isa} COMMAND ${name})
+        set_tests_properties(${name}_${isa} PROPERTIES ENVIRONMENT U2I_SIMD=${isa} TIMEOUT 600)
+    endforeach()
+endforeach()

@@ -137,7 +137,8 @@ def exclude_report(report, part):
 
 def churn_report(report, part):
     changed, mixed = part["changed"], part["mixed"]
-    bytes_before, bytes_after = part["before"]["total_bytes"], part["after"]["total_bytes"]
+    # A vector's memory, as some were inserted one by one after the first figure was taken.
+    bytes_before, bytes_after = (part[when]["total_bytes"] / part[when]["count"] for when in ("before", "after"))
     lost = part["recall_fresh"] - part["recall_churned"]
     report.add(f"\n{part['set']}: {part['replaced']:,} of {part['rows']:,} vectors replaced, one at a time, in random order")
     report.add(f"recall at ef {part['ef']}: {part['recall_churned']:.4f}, of a graph built anew {part['recall_fresh']:.4f}; "

@@ -57,7 +57,7 @@ static void indexing_add_text(struct text *line, const u2i_stats_t *s, uint64_t 
     text_count(line, s->index_ef);
     text_str(line, "; ");
     indexing_bytes(line, s->index_bytes);
-    text_str(line, " in memory, file ");
+    text_str(line, " in memory, mapped ");
     indexing_bytes(line, s->index_mapped_bytes);
     text_str(line, "; ");
     text_count(line, moved);

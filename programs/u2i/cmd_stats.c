@@ -44,7 +44,7 @@ static void stats_add_index(struct text *out, const u2i_stats_t *s) {
     text_count(out, s->index_ef);
     text_str(out, "; ");
     indexing_bytes(out, s->index_bytes);
-    text_str(out, " in memory, file ");
+    text_str(out, " in memory, mapped ");
     indexing_bytes(out, s->index_mapped_bytes);
     if (s->index_pending > 0) {
         text_str(out, "; ");

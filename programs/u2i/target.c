@@ -77,7 +77,7 @@ bool target_is_input(const char *name, const char *input) {
 }
 
 bool target_is_store(const char *name, const char *store) {
-    static const char *const beside[] = {"", "-wal", "-shm", "-journal"};
+    static const char *const beside[] = {"", "-wal", "-shm", "-journal", "-index/content.hnsw"};
     char *const path = target_resolve(name, TARGET_LINKS_MAX);
     char *const store_path = target_resolve(store, TARGET_LINKS_MAX);
     bool same = false;

@@ -173,8 +173,8 @@ int hnsw_save(const struct hnsw *h, const char *path, const struct hnsw_stamp *s
  * (other options), U2I_EIO, U2I_ENOMEM. */
 int hnsw_open(const char *path, const struct hnsw_options *opt, struct hnsw_stamp *stamp,
               struct hnsw **out, u2i_error_t *err);
-/* Copies the next mapped block of codes and links into memory with huge pages; false when all are.
- * Call under the owner's exclusive lock. */
+/* Copies the next mapped block of codes and links into memory with huge pages; false when all are. Writer's
+ * work, and under the owner's exclusive lock once others search. */
 bool hnsw_settle(struct hnsw *h);
 
 #endif

@@ -358,7 +358,8 @@ class Reports(Import):
     def test_progress_bar_on_a_terminal_and_gone_at_the_end(self):
         self.write("many.csv", "id,title\n" + "".join(f"{i},title {i}\n" for i in range(40000)))
         main, side = pty.openpty()
-        child = subprocess.Popen([common.U2I, "import", "shop.db", "items", "many.csv"], cwd=self.dir,
+        child = subprocess.Popen([common.U2I, "import", "shop.db", "items", "many.csv", "--no-index"],
+                                 cwd=self.dir,
                                  env=self.env, stdout=subprocess.DEVNULL, stderr=side)
         os.close(side)
         shown = b""
