@@ -15,7 +15,7 @@ run() { # shows a command, then runs it
     "$@"
 }
 
-rm -f "$store" "$store-wal" "$store-shm"
+rm -f "$store" "$store-wal" "$store-shm" "$store-index/content.hnsw" "$store-index/content.hnsw.lock"
 say "1. A store is one file; films and ratings go in"
 run $u2i init "$store"
 run $u2i import "$store" items $data/items.csv.gz

@@ -119,7 +119,8 @@ void hnsw_free(struct hnsw *h) {
     if (h == NULL) {
         return;
     }
-    for (uint32_t i = 0; h->holds != NULL && i < hnsw_chunks(h); i++) {
+    /* One more: made for a node that there was no memory for then. */
+    for (uint32_t i = 0; h->holds != NULL && i <= hnsw_chunks(h) && i < HNSW_CHUNKS_MAX; i++) {
         hnsw_chunk_free(h, i);
     }
     hnsw_free_tables(h);

@@ -200,7 +200,8 @@ static int hnsw_plan_node(void *ctx, uint32_t i, struct hnsw_scratch *s) {
     if (h->entry == HNSW_NONE) {
         return U2I_OK; /* the first node of all */
     }
-    struct hnsw_near *const near = alloc_array(h->ef_construction, sizeof *near);
+    const uint32_t room = h->ef_construction > h->links_max ? h->ef_construction : h->links_max;
+    struct hnsw_near *const near = alloc_array(room, sizeof *near);
     if (near == NULL) {
         return U2I_ENOMEM;
     }
@@ -336,6 +337,28 @@ static bool hnsw_list_has(const uint32_t *links, uint32_t max, uint32_t node) {
     return false;
 }
 
+/* Adds `node` to the list, in the place of the last one if there is no room. */
+static void hnsw_list_keep(uint32_t *links, uint32_t max, uint32_t node) {
+    uint32_t at = 0;
+    while (at < max - 1 && links[at] != HNSW_NONE && links[at] != node) {
+        at++;
+    }
+    links[at] = node;
+}
+
+/* Node i of the batch into a list that does not have it; what it takes the place of stays reachable across
+ * it. Its own list is published before. */
+static void hnsw_plan_force(struct hnsw_plan *p, uint32_t i, size_t relink) {
+    struct hnsw_batch *const b = p->batch;
+    const uint32_t max = hnsw_links_of_layer(b->h, 0);
+    uint32_t *const links = b->links + b->relinks[relink].at;
+    const uint32_t last = links[max - 1];
+    hnsw_list_keep(links, max, b->nodes[i]);
+    if (last != HNSW_NONE) {
+        hnsw_list_keep(b->links + b->relinks[p->own[i + 1] - 1].at, max, last);
+    }
+}
+
 /* Links that lead to new nodes only from layer 0 count: every search ends there. */
 static int hnsw_plan_keep_reachable(struct hnsw_plan *p) {
     struct hnsw_batch *const b = p->batch;
@@ -359,12 +382,7 @@ static int hnsw_plan_keep_reachable(struct hnsw_plan *p) {
     }
     for (uint32_t i = 0; i < b->n; i++) {
         if (!found[i] && b->links[b->relinks[p->own[i + 1] - 1].at] != HNSW_NONE) {
-            uint32_t *const links = b->links + b->relinks[nearest[i]].at;
-            uint32_t at = 0;
-            while (at < max - 1 && links[at] != HNSW_NONE) {
-                at++;
-            }
-            links[at] = b->nodes[i];
+            hnsw_plan_force(p, i, nearest[i]);
         }
     }
     mem_free(found);

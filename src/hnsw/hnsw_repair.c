@@ -571,6 +571,9 @@ static int hnsw_reach_connect(struct hnsw_reach *r, const struct hnsw_work *how)
         if (hnsw_bit(r->seen, node) || !hnsw_live(h, node)) {
             continue;
         }
+        if (hnsw_repair_cancelled(how)) {
+            return U2I_ETIMEOUT;
+        }
         U2I_TRY(hnsw_reach_link(r, hnsw_reach_host(r, node), node));
         if (!hnsw_reach_from(r, node, how)) {
             return U2I_ETIMEOUT;

@@ -12,7 +12,7 @@ enum {
     HNSW_SCAN_MORE = 50,   /* and so many more, to be scored again */
     HNSW_RESCORE_STEP = 16,
     HNSW_AROUND_ROOM = 24,  /* a walk around has room for so many nodes for each of its ef */
-    HNSW_ACROSS_FACTOR = 8, /* a walk across needs so many times the ef of a plain one */
+    HNSW_ACROSS_FACTOR = 6, /* a walk across needs so many times the ef of a plain one */
     HNSW_GROW = 4           /* ef of the next round, where too few were found */
 };
 #define HNSW_RESCORE_SURE 3.0 /* standard deviations */

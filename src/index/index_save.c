@@ -100,10 +100,12 @@ static int index_swap(struct index *ix, struct hnsw *graph) {
     for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
         hnsw_remove(graph, it.current_value);
     }
-    hnsw_stats(graph, &ix->figures);
-    const bool same = ix->figures.count == ix->graph_n;
+    struct hnsw_stats figures;
+    hnsw_stats(graph, &figures);
+    const bool same = figures.count == ix->graph_n;
     if (same) {
         ix->graph = graph;
+        ix->figures = figures;
         ix->removed = ix->figures.removed;
         ix->work.settling = false;
         ix->work.calibrated = ix->figures.ef_10 != 0 ? ix->work.calibrated : 0;

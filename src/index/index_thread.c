@@ -148,7 +148,7 @@ static int index_start_thread(struct index *ix) {
 
 void index_rouse(struct index *ix) {
     const struct index_bell *const bell = ix->bell;
-    if (!atomic_load(&bell->started) || !atomic_load(&bell->asleep)) {
+    if (!atomic_load(&bell->started) || (ix->work.running && !atomic_load(&bell->asleep))) {
         return;
     }
     if ((index_due(ix) || ix->work.settling) && index_start_thread(ix) != U2I_OK) {

@@ -236,8 +236,13 @@ static int lite_close(struct store *s) {
         return U2I_OK;
     }
     /* The index first: its thread may be reading, or waiting for the writer. */
-    lite_free_retired(l);
-    catalogue_stop(l->catalogue);
+    do { /* and the writer may replace the catalogue while that thread waits for it */
+        lite_free_retired(l);
+        (void)pthread_rwlock_rdlock(&l->lock);
+        struct catalogue *const c = l->catalogue;
+        (void)pthread_rwlock_unlock(&l->lock);
+        catalogue_stop(c);
+    } while (atomic_load(&l->any_retired));
     /* Then readers: the last connection to close is the writer's, which then takes the log and
      * its index away, and one file is left. */
     reader_close_all(l);
