@@ -178,7 +178,7 @@ static bool hnsw_again(const struct hnsw *h, const struct hnsw_query *q, struct 
         return false;
     }
     how->rounds++;
-    if ((uint64_t)how->ef * HNSW_GROW * HNSW_NODES_PER_EF < (double)h->slots) {
+    if ((double)how->ef * HNSW_GROW * HNSW_NODES_PER_EF < (double)h->slots) {
         how->ef *= HNSW_GROW;
     } else {
         how->strategy = HNSW_SCAN;
