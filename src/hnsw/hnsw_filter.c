@@ -16,7 +16,7 @@
 enum {
     HNSW_AROUND_DENSE = 2, /* a dense one keeps one more for so many that don't pass */
     HNSW_AROUND_SHARE = 3, /* a walk around looks at the links of one in so many that don't pass */
-    HNSW_AROUND_RARE = 16, /* one node in so many passing is too few for it */
+    HNSW_AROUND_RARE = 32, /* one node in so many passing is too few for it */
     HNSW_SEEDS = 24,       /* passing rows that a walk starts from besides the nearest node found */
     HNSW_SEED_TRIES = 96,  /* words of bits looked at for them */
     HNSW_SCAN_TICK = 4096  /* rows between two looks at the clock */

@@ -11,8 +11,10 @@ enum {
     HNSW_SCAN_FACTOR = 16, /* a scan keeps so many times k, */
     HNSW_SCAN_MORE = 50,   /* and so many more, to be scored again */
     HNSW_RESCORE_STEP = 16,
-    HNSW_AROUND_ROOM = 24,  /* a walk around has room for so many nodes for each of its ef */
-    HNSW_ACROSS_FACTOR = 6, /* a walk across needs so many times the ef of a plain one */
+    HNSW_AROUND_ROOM = 24, /* a walk around has room for so many nodes for each of its ef */
+    HNSW_FAR_SCAN =
+        512, /* passing rows for each of ef that are scanned sooner than walked across */
+    HNSW_ACROSS_FACTOR = 8, /* a walk across needs so many times the ef of a plain one */
     HNSW_GROW = 4           /* ef of the next round, where too few were found */
 };
 #define HNSW_RESCORE_SURE 3.0 /* standard deviations */
@@ -147,28 +149,49 @@ static enum hnsw_strategy hnsw_choose(const struct hnsw *h, const struct hnsw_qu
     return q->allow != NULL || denies ? HNSW_WALK_FILTERED : HNSW_WALK;
 }
 
-/* One round: leaves candidates in the pool. */
-static int hnsw_round(const struct hnsw *h, struct hnsw_scratch *s, const struct hnsw_query *q,
-                      const struct hnsw_explain *how, u2i_error_t *err) {
-    if (how->strategy == HNSW_SCAN) {
-        return q->allow != NULL ? hnsw_filter_scan(h, s, q, how->ef, err)
-                                : hnsw_filter_scan_all(h, s, q, how->ef, err);
-    }
-    if (how->strategy == HNSW_WALK_FILTERED) {
-        if (!hnsw_filter_bits(h, s, q)) {
-            return error_oom(err);
-        }
-        const bool dense = q->allow == NULL;
-        if (!(dense || hnsw_filter_near(h, s)) || !hnsw_filter_walk_around(h, s, how->ef, dense)) {
-            hnsw_filter_walk(h, s, how->ef * HNSW_ACROSS_FACTOR, q->allow != NULL);
-        }
-        return U2I_OK;
-    }
+static void hnsw_round_plain(const struct hnsw *h, struct hnsw_scratch *s, uint32_t ef) {
     const uint32_t start = hnsw_descend(h, s, 0);
-    hnsw_pool_start(s, how->ef);
+    hnsw_pool_start(s, ef);
     hnsw_pool_enter(h, s, &start, 1);
     hnsw_walk(h, s, 0);
+}
+
+/* Around the nodes that don't pass, if enough do where the query is. Else the passing ones are somewhere
+ * else: then the walk goes across, unless a scan of them costs no more. */
+static int hnsw_round_filtered(const struct hnsw *h, struct hnsw_scratch *s,
+                               const struct hnsw_query *q, struct hnsw_explain *how,
+                               u2i_error_t *err) {
+    if (!hnsw_filter_bits(h, s, q)) {
+        return error_oom(err);
+    }
+    const bool dense = q->allow == NULL;
+    if ((dense || hnsw_filter_near(h, s)) && hnsw_filter_walk_around(h, s, how->ef, dense)) {
+        return U2I_OK;
+    }
+    const uint32_t keep = hnsw_scan_keep(q->k);
+    if (!dense && how->passing <= (uint64_t)how->ef * HNSW_FAR_SCAN && keep < s->pool.cap) {
+        how->strategy = HNSW_SCAN;
+        how->ef = keep;
+        return hnsw_filter_scan(h, s, q, keep, err);
+    }
+    hnsw_filter_walk(h, s, how->ef * HNSW_ACROSS_FACTOR, !dense);
     return U2I_OK;
+}
+
+/* One round: leaves candidates in the pool. */
+static int hnsw_round(const struct hnsw *h, struct hnsw_scratch *s, const struct hnsw_query *q,
+                      struct hnsw_explain *how, u2i_error_t *err) {
+    switch (how->strategy) {
+    case HNSW_WALK:
+        hnsw_round_plain(h, s, how->ef);
+        return U2I_OK;
+    case HNSW_WALK_FILTERED:
+        return hnsw_round_filtered(h, s, q, how, err);
+    case HNSW_SCAN:
+        break;
+    }
+    return q->allow != NULL ? hnsw_filter_scan(h, s, q, how->ef, err)
+                            : hnsw_filter_scan_all(h, s, q, how->ef, err);
 }
 
 /* After a round that found too few: a larger ef, and in the end everything that passes. Returns whether
