@@ -36,6 +36,7 @@ void model_free(struct model *m) {
     train_map_free(m->map_in);
     mem_free(m->content_mean);
     mem_free(m->content_spread);
+    mem_free(m->item_users);
     mem_free(m->popular);
     mem_free(m->gram);
     mem_free(m->in);

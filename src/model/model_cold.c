@@ -27,8 +27,8 @@ static void model_lesson_free(struct model_lesson *l) {
     mem_free(l->content);
 }
 
-static int model_lesson_new(const struct model_input *in, const uint32_t *users,
-                            const struct model *m, struct model_lesson *l) {
+static int model_lesson_new(const struct model_input *in, const struct model *m,
+                            struct model_lesson *l) {
     *l = (struct model_lesson){.content = alloc_array(m->count, sizeof *l->content),
                                .out = alloc_array(m->count, sizeof *l->out),
                                .in = alloc_array(m->count, sizeof *l->in)};
@@ -37,7 +37,7 @@ static int model_lesson_new(const struct model_input *in, const uint32_t *users,
     }
     for (uint32_t k = 0; k < m->count; k++) {
         const float *const content = in->content(in->content_ctx, m->rows[k]);
-        if (content != NULL && users[k] >= COLD_USERS_MIN &&
+        if (content != NULL && m->item_users[k] >= COLD_USERS_MIN &&
             vec_finite(content, in->content_dim)) {
             l->content[l->n] = content;
             l->out[l->n] = model_vector(m, k);
@@ -67,7 +67,7 @@ out:
     return rc;
 }
 
-int model_cold_fit(struct model_run *r, const uint32_t *users, struct model *m, u2i_error_t *err) {
+int model_cold_fit(struct model_run *r, struct model *m, u2i_error_t *err) {
     const struct model_input *const in = r->in;
     const uint32_t to = m->block[MODEL_EASE].dim + m->block[MODEL_IALS].dim;
     if (in->content == NULL || in->content_dim == 0 || to == 0) {
@@ -75,7 +75,7 @@ int model_cold_fit(struct model_run *r, const uint32_t *users, struct model *m, 
     }
     U2I_TRY(model_step(r, "content", err));
     struct model_lesson l;
-    int rc = model_lesson_new(in, users, m, &l);
+    int rc = model_lesson_new(in, m, &l);
     if (rc != U2I_OK) {
         rc = error_oom(err);
         goto out;

@@ -24,7 +24,6 @@ struct model_fitting {
     size_t wanted_n;
     uint32_t users;
     struct train_matrix *x; /* users x items */
-    uint32_t *item_users;   /* [count] */
     struct train_factors *ease;
     struct train_ials *ials;
     float *trend; /* [count], NULL: none */
@@ -76,8 +75,8 @@ static int model_fit_wanted(struct model_fitting *f) {
 
 static int model_fit_matrix(struct model_fitting *f, u2i_error_t *err) {
     struct train_entry *const entries = alloc_array(f->wanted_n, sizeof *entries);
-    f->item_users = mem_zalloc((size_t)f->m->count * sizeof *f->item_users);
-    if (entries == NULL || f->item_users == NULL) {
+    f->m->item_users = mem_zalloc((size_t)f->m->count * sizeof *f->m->item_users);
+    if (entries == NULL || f->m->item_users == NULL) {
         mem_free(entries);
         return error_oom(err);
     }
@@ -89,7 +88,7 @@ static int model_fit_matrix(struct model_fitting *f, u2i_error_t *err) {
         train_matrix_new(entries, f->wanted_n, f->users, f->m->count, &f->x, err);
     mem_free(entries);
     for (uint64_t e = 0; rc == U2I_OK && e < f->x->starts[f->users]; e++) {
-        f->item_users[f->x->ids[e]]++;
+        f->m->item_users[f->x->ids[e]]++;
     }
     return rc;
 }
@@ -301,14 +300,10 @@ int model_fit(struct model_run *r, const struct model_fit *how, struct model **o
     if (rc == U2I_OK) {
         rc = model_fit_assemble(&f, err);
     }
-    if (rc == U2I_OK && model_fit_has(&f, MODEL_CONTENT)) {
-        rc = model_cold_fit(r, f.item_users, f.m, err);
-    }
     train_ials_free(f.ials);
     train_factors_free(f.ease);
     train_matrix_free(f.x);
     mem_free(f.trend);
-    mem_free(f.item_users);
     mem_free(f.wanted);
     if (rc == U2I_OK) {
         *out = f.m;

@@ -17,6 +17,7 @@
 #define MODEL_NONE       UINT32_MAX
 #define MODEL_WINDOW     500u /* newest events of a user that count when the check asks */
 #define MODEL_WINDOW_MAX 65536u /* events of one question; more are not looked at */
+#define MODEL_POSITIVE   0.5f /* an event of this weight is what the check wants to guess */
 #define MODEL_DAY_MS     INT64_C(86400000)
 #define MODEL_SPREAD_MIN 1e-9 /* a part that is flatter than this says nothing */
 
@@ -56,6 +57,7 @@ struct model {
     struct model_recency taste, order; /* of profiles; `order` is the sequence's */
     double weight_max;                 /* event weights are divided by it */
     float *popular;                    /* [count] */
+    uint32_t *item_users;              /* [count] who wanted it; only while training */
 
     /* Items without events: their vectors from content (model_cold.c). NULL, 0: there is none. */
     uint32_t content_dim;
@@ -120,16 +122,36 @@ struct model_events {
 /* of in->events, whose rows have been checked */
 int model_events_sort(const struct model_input *in, struct train_event **out, u2i_error_t *err);
 
+/* How good a list is (model_gain.c). Ranks count from 1; 0: not listed. */
+#define MODEL_LISTED 100u
+struct model_gain {
+    double dcg10, dcg100;
+    uint32_t hits20;
+};
+struct model_ideal { /* what the best list would have */
+    double dcg10, dcg100;
+    uint32_t hits20;
+};
+void model_gain_add(struct model_gain *g, uint32_t rank);
+struct model_ideal model_ideal(uint32_t truths); /* > 0 */
+double model_gain_quality(const struct model_gain *g, const struct model_ideal *ideal);
+struct model_compared { /* of a - b, paired */
+    double mean, error; /* standard error of the mean */
+};
+struct model_compared model_compare(const double *a, const double *b, size_t n);
+
 /* How popularity is counted for strangers (model_popular.c). */
-struct model_popular {
+struct model_popular_how {
     double long_s, recent_s; /* half-lives; 0 = everything counts the same */
     double blend;
+    double quality; /* on the newcomers asked */
+    size_t asked;
 };
-/* Chosen by replaying how newcomers would have been met. U2I_ENOMEM. */
-int model_popular_choose(const struct model_run *r, const struct model_events *ev, struct model *figures,
-                         struct model_popular *out, u2i_error_t *err);
+/* Chosen by replaying how newcomers would have been met. U2I_ENOMEM, U2I_ETIMEOUT. */
+int model_popular_choose(struct model_run *r, const struct model_events *ev,
+                         struct model_popular_how *out, u2i_error_t *err);
 /* scores[k] of all items of m as of now_ms. U2I_ENOMEM. */
-int model_popular_score(const struct model_popular *how, const struct model_events *ev, int64_t now_ms,
+int model_popular_score(const struct model_popular_how *how, const struct model_events *ev, int64_t now_ms,
                         const struct model *m, float *scores);
 
 /* Trains the parts on `ev` and puts them together, weights all 1 (model_fit.c). U2I_ENOTFOUND. */
@@ -137,13 +159,12 @@ struct model_fit {
     struct model_events ev;
     int64_t now_ms;
     uint32_t parts;
-    struct model_popular popular;
+    struct model_popular_how popular;
+    struct model_recency taste, order;
     double weight_max;
 };
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out, u2i_error_t *err);
 uint64_t model_fit_memory(const struct model_run *r, const struct model_events *ev, uint32_t parts);
-/* Out-vectors of a block times c: the scores stay as they are (model_fit.c). */
-void model_block_scale(struct model *m, enum model_part part, double c);
 /* Sets the weights: blocks without any are dropped, the others scaled so that the distance of two out-vectors
  * is what it means for scores. U2I_ENOMEM. */
 int model_set_weights(struct model *m, const float *weights);
@@ -153,9 +174,8 @@ int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_
 /* q' C q */
 double model_variance(const float *covariance, const float *q, uint32_t dim);
 
-/* Content -> taste (model_cold.c). */
-int model_cold_fit(struct model_run *r, const struct model_events *ev, struct model *m, u2i_error_t *err);
-void model_cold_centre(const struct model *m, const float *content, float *out); /* out = content - mean */
+/* Content -> taste (model_cold.c), learnt from m as it is: after the weights. U2I_ENOMEM, U2I_ETIMEOUT. */
+int model_cold_fit(struct model_run *r, struct model *m, u2i_error_t *err);
 
 /* ---- A user, from inside (model_user.c) --------------------------------------------------------- */
 
@@ -184,16 +204,24 @@ struct model_user {
     size_t n; /* entries */
     struct model_entry *entries;
     uint32_t *ks;           /* [n]; MODEL_NONE: not learnt */
+    float *weights;         /* [n] those of the entries */
     float *order_weights;   /* [n] of the sequence */
+    struct arena *arena;
     const float **ins;      /* [n] in-vectors of ease, learnt or predicted; NULL: none */
     const float **factors;  /* [n] ials vectors, likewise */
     float *query;           /* [dim] */
     float *ials_factor;     /* Cholesky factor; NULL: ials is not there */
-    float *ials_scratch;    /* [dim of ials] */
+    float *ials_solved;     /* [dim of ials], scratch */
+    float *dots;            /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
     struct model_sums sums[MODEL_PARTS_N];
     float *content;         /* [content_dim] sum of centred content vectors; NULL: none */
     const float **contents; /* [n] of entries; NULL: none */
 };
+
+/* model_cold.c: the content of the entries, and the vectors of those that aren't learnt. U2I_ENOMEM. */
+int model_user_content(struct model_user *u, struct arena *a);
+float model_user_content_score(const struct model_user *u, uint32_t row);
+void model_user_content_pulls(const struct model_user *u, uint32_t row, float *pulls); /* adds */
 
 #endif

@@ -111,8 +111,7 @@ static int model_user_ials(struct model_user *u, struct arena *a) {
     const struct train_fold how = {m->gram, b.dim, m->a0, m->lambda, m->ials_items};
     u->ials_factor = arena_array(a, (size_t)b.dim * b.dim, sizeof *u->ials_factor);
     u->ials_solved = arena_array(a, b.dim, sizeof *u->ials_solved);
-    u->dots = arena_array(a, u->n, sizeof *u->dots);
-    if (u->ials_factor == NULL || u->ials_solved == NULL || u->dots == NULL) {
+    if (u->ials_factor == NULL || u->ials_solved == NULL) {
         return U2I_ENOMEM;
     }
     if (train_ials_fold_in(&how, u->factors, u->weights, u->n, u->query + b.at, u->ials_factor)) {
@@ -124,7 +123,8 @@ static int model_user_ials(struct model_user *u, struct arena *a) {
 static int model_user_dense(struct model_user *u, struct arena *a) {
     const struct model *const m = u->m;
     u->query = arena_array(a, m->dim, sizeof *u->query);
-    if (u->query == NULL) {
+    u->dots = arena_array(a, u->n, sizeof *u->dots);
+    if (u->query == NULL || u->dots == NULL) {
         return U2I_ENOMEM;
     }
     memset(u->query, 0, m->dim * sizeof *u->query);

@@ -76,14 +76,13 @@ static int model_weights_pack(struct model *m) {
 
 int model_set_weights(struct model *m, const float *weights) {
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        m->weight[p] = weights[p];
-        const double trace = m->block[p].dim > 0 ? model_weights_trace(m, p) : 0;
-        if (weights[p] > 0 && m->block[p].dim > 0 && trace > 0) {
+        const bool is_block = m->block[p].dim > 0;
+        const double trace = is_block ? model_weights_trace(m, p) : 1;
+        m->weight[p] = weights[p] > 0 && trace > 0 ? weights[p] : 0;
+        if (m->weight[p] == 0) {
+            model_weights_drop(m, p);
+        } else if (is_block) {
             model_weights_scale(m, p, (float)((double)weights[p] / sqrt(trace)));
-        } else if (!(weights[p] > 0) || trace <= 0) {
-            if (p != MODEL_CONTENT && !(weights[p] > 0 && model_is_sparse(p))) {
-                model_weights_drop(m, p);
-            }
         }
     }
     const int rc = model_weights_pack(m);
