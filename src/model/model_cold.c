@@ -12,7 +12,7 @@
 #include <math.h>
 
 #define COLD_ITEMS_MIN 50u /* fewer learnt items with content teach nothing */
-#define COLD_USERS_MIN 5u  /* an item's vector is learnt from this many users, or it teaches noise */
+#define COLD_USERS_MIN 5u /* an item's vector is learnt from this many users, or it teaches noise */
 
 /* ---- Learning --------------------------------------------------------------------------------- */
 

@@ -37,8 +37,7 @@ int model_crew(unsigned threads, uint32_t tasks, model_task_fn fn, void *ctx) {
     wanted = wanted < CREW_MAX ? wanted : CREW_MAX;
     wanted = wanted < tasks ? wanted : tasks;
     unsigned n = 0;
-    while (n + 1 < wanted &&
-           thread_start(&others[n], "u2i-model", model_crew_work, &g) == U2I_OK) {
+    while (n + 1 < wanted && thread_start(&others[n], "u2i-model", model_crew_work, &g) == U2I_OK) {
         n++; /* fewer hands do it too */
     }
     (void)model_crew_work(&g); /* NULL always */

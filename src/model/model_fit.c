@@ -20,7 +20,8 @@ struct model_fitting {
     struct model_run *run;
     const struct model_fit *how;
     struct model *m;
-    struct train_event *wanted; /* events with weight > 0; users and items numbered from 0 without gaps */
+    struct train_event
+        *wanted; /* events with weight > 0; users and items numbered from 0 without gaps */
     size_t wanted_n;
     uint32_t users;
     struct train_matrix *x; /* users x items */
@@ -81,11 +82,10 @@ static int model_fit_matrix(struct model_fitting *f, u2i_error_t *err) {
         return error_oom(err);
     }
     for (size_t i = 0; i < f->wanted_n; i++) {
-        entries[i] = (struct train_entry){f->wanted[i].user, f->wanted[i].item,
-                                          f->wanted[i].weight};
+        entries[i] =
+            (struct train_entry){f->wanted[i].user, f->wanted[i].item, f->wanted[i].weight};
     }
-    const int rc =
-        train_matrix_new(entries, f->wanted_n, f->users, f->m->count, &f->x, err);
+    const int rc = train_matrix_new(entries, f->wanted_n, f->users, f->m->count, &f->x, err);
     mem_free(entries);
     for (uint64_t e = 0; rc == U2I_OK && e < f->x->starts[f->users]; e++) {
         f->m->item_users[f->x->ids[e]]++;
@@ -122,9 +122,8 @@ static int model_fit_ials(struct model_fitting *f, u2i_error_t *err) {
 }
 
 static int model_fit_sequence(struct model_fitting *f, u2i_error_t *err) {
-    const struct train_sequence_options opt = {.backward = -1, .beta = -1,
-                                               .keep = FIT_SEQUENCE_KEEP,
-                                               .seed = f->run->in->seed + 3};
+    const struct train_sequence_options opt = {
+        .backward = -1, .beta = -1, .keep = FIT_SEQUENCE_KEEP, .seed = f->run->in->seed + 3};
     struct train_matrix **const out = &f->m->sparse[MODEL_SEQUENCE];
     U2I_TRY(model_step(f->run, "sequence", err));
     U2I_TRY(train_sequence(f->wanted, f->wanted_n, f->m->count, &opt, &f->run->work, out, err));
@@ -262,9 +261,8 @@ static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
             continue;
         }
         m->spread[p] = alloc_array((size_t)b.dim * b.dim, sizeof *m->spread[p]);
-        if (m->spread[p] == NULL ||
-            model_covariance(f->run->work.threads, m->out + b.at, m->dim, m->count, b.dim,
-                             m->spread[p]) != U2I_OK) {
+        if (m->spread[p] == NULL || model_covariance(f->run->work.threads, m->out + b.at, m->dim,
+                                                     m->count, b.dim, m->spread[p]) != U2I_OK) {
             return error_oom(err);
         }
     }

@@ -4,7 +4,7 @@
 #include "model/model_internal.h"
 #include <math.h>
 
-#define GAIN_SHORT 10u
+#define GAIN_SHORT  10u
 #define GAIN_RECALL 20u
 
 void model_gain_add(struct model_gain *g, uint32_t rank) {

@@ -15,9 +15,9 @@
 #include "profile/profile.h"
 
 #define MODEL_NONE       UINT32_MAX
-#define MODEL_WINDOW     500u /* newest events of a user that count when the check asks */
+#define MODEL_WINDOW     500u   /* newest events of a user that count when the check asks */
 #define MODEL_WINDOW_MAX 65536u /* events of one question; more are not looked at */
-#define MODEL_POSITIVE   0.5f /* an event of this weight is what the check wants to guess */
+#define MODEL_POSITIVE   0.5f   /* an event of this weight is what the check wants to guess */
 #define MODEL_DAY_MS     INT64_C(86400000)
 #define MODEL_SPREAD_MIN 1e-9 /* a part that is flatter than this says nothing */
 
@@ -90,7 +90,8 @@ struct model *model_alloc(void); /* empty; NULL = no memory */
 int model_index(struct model *m);
 void model_measure_norms(struct model *m); /* sets norm_max */
 /* Appends a figure; the printf-style name is cut at 39 bytes. Too many are dropped. */
-__attribute__((format(printf, 3, 4))) void model_tell(struct model *m, double value, const char *name, ...);
+__attribute__((format(printf, 3, 4))) void model_tell(struct model *m, double value,
+                                                      const char *name, ...);
 
 /* ---- Work shared by threads (model_crew.c) ------------------------------------------------------ */
 
@@ -151,8 +152,34 @@ struct model_popular_how {
 int model_popular_choose(struct model_run *r, const struct model_events *ev,
                          struct model_popular_how *out, u2i_error_t *err);
 /* scores[k] of all items of m as of now_ms. U2I_ENOMEM. */
-int model_popular_score(const struct model_popular_how *how, const struct model_events *ev, int64_t now_ms,
-                        const struct model *m, float *scores);
+int model_popular_score(const struct model_popular_how *how, const struct model_events *ev,
+                        int64_t now_ms, const struct model *m, float *scores);
+
+/* What a check holds back (model_check.c). */
+#define MODEL_ASKED_MAX  1000u
+#define MODEL_ROUNDS_MAX 3u
+#define MODEL_WEAKEST    1e-6f /* weights from here on are above 0 */
+struct model_case { /* one user's events: history is [first, cut), to be guessed [cut, end) */
+    size_t first, cut, end; /* in the list of all events */
+};
+struct model_round {
+    struct train_event *train;
+    size_t train_n;
+    int64_t now_ms;
+    struct model_case *cases;
+    uint32_t cases_n;
+};
+struct model_check_plan {
+    enum model_check kind;
+    float positive; /* what is to be guessed weighs at least this */
+    uint32_t asked; /* cases of all rounds */
+    struct model_round rounds[MODEL_ROUNDS_MAX];
+    uint32_t n;
+};
+/* No rounds or no cases: there is too little to check on. U2I_ENOMEM. */
+int model_check_plan_new(const struct model_run *run, const struct model_events *ev,
+                         struct model_check_plan *plan);
+void model_check_free(struct model_check_plan *plan);
 
 /* Trains the parts on `ev` and puts them together, weights all 1 (model_fit.c). U2I_ENOTFOUND. */
 struct model_fit {
@@ -163,14 +190,48 @@ struct model_fit {
     struct model_recency taste, order;
     double weight_max;
 };
-int model_fit(struct model_run *r, const struct model_fit *how, struct model **out, u2i_error_t *err);
+int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
+              u2i_error_t *err);
 uint64_t model_fit_memory(const struct model_run *r, const struct model_events *ev, uint32_t parts);
 /* Sets the weights: blocks without any are dropped, the others scaled so that the distance of two out-vectors
  * is what it means for scores. U2I_ENOMEM. */
 int model_set_weights(struct model *m, const float *weights);
 
+/* The questions of the check with what could be recommended (model_exam.c). */
+struct model_scored {       /* one question */
+    uint32_t n;             /* candidates */
+    float *scores;          /* [MODEL_PARTS_N][n]: parts over their spread */
+    uint32_t *hits, hits_n; /* candidates that were wanted */
+    uint32_t truths;        /* all that were wanted, > 0 */
+    struct model_ideal ideal;
+};
+struct model_exam {
+    struct model_scored *list;
+    uint32_t n;
+    size_t cap;
+    uint32_t parts; /* bits of those that any round has */
+};
+/* Asks a round's questions of the model trained for it, all of whose weights are 1. U2I_ENOMEM. */
+int model_exam_ask(const struct model_run *r, const struct model_events *ev,
+                   const struct model_check_plan *plan, uint32_t round, const struct model *m,
+                   struct model_exam *exam);
+void model_exam_free(struct model_exam *exam);
+void model_scored_sum(const struct model_scored *s, const float *weights, float *sums); /* [n] */
+struct model_gain model_scored_gain(const struct model_scored *s, const float *weights);
+void model_exam_judge(const struct model_run *r, const struct model_exam *exam,
+                      const float *weights, double *quality); /* [n] */
+
+extern const float model_default_weights[MODEL_PARTS_N];
+/* The weights that a choice starts from, and that stay where nothing can be checked. */
+void model_start_weights(uint32_t parts, float *weights);
+int model_choose(const struct model_run *r, const struct model_exam *exam,
+                 float *weights); /* in and out. U2I_ENOMEM */
+int model_calibrate(const struct model_exam *exam, const float *weights,
+                    struct model_scale *out); /* U2I_ENOMEM */
+
 /* The covariance of n rows of dim floats (stride apart), [dim][dim] (model_spread.c). U2I_ENOMEM. */
-int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_t n, uint32_t dim, float *out);
+int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_t n, uint32_t dim,
+                     float *out);
 /* q' C q */
 double model_variance(const float *covariance, const float *q, uint32_t dim);
 
@@ -203,16 +264,16 @@ struct model_user {
     struct model_question q;
     size_t n; /* entries */
     struct model_entry *entries;
-    uint32_t *ks;           /* [n]; MODEL_NONE: not learnt */
-    float *weights;         /* [n] those of the entries */
-    float *order_weights;   /* [n] of the sequence */
+    uint32_t *ks;         /* [n]; MODEL_NONE: not learnt */
+    float *weights;       /* [n] those of the entries */
+    float *order_weights; /* [n] of the sequence */
     struct arena *arena;
-    const float **ins;      /* [n] in-vectors of ease, learnt or predicted; NULL: none */
-    const float **factors;  /* [n] ials vectors, likewise */
-    float *query;           /* [dim] */
-    float *ials_factor;     /* Cholesky factor; NULL: ials is not there */
-    float *ials_solved;     /* [dim of ials], scratch */
-    float *dots;            /* [n], scratch */
+    const float **ins;          /* [n] in-vectors of ease, learnt or predicted; NULL: none */
+    const float **factors;      /* [n] ials vectors, likewise */
+    float *query;               /* [dim] */
+    float *ials_factor;         /* Cholesky factor; NULL: ials is not there */
+    float *ials_solved;         /* [dim of ials], scratch */
+    float *dots;                /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
     struct model_sums sums[MODEL_PARTS_N];
     float *content;         /* [content_dim] sum of centred content vectors; NULL: none */

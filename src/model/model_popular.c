@@ -31,7 +31,8 @@ enum {
     POPULAR_BLENDS = 5,
     POPULAR_SETTINGS = POPULAR_LONGS * POPULAR_RECENTS * POPULAR_BLENDS
 };
-#define POPULAR_DEFAULT ((0 * POPULAR_RECENTS + 2) * POPULAR_BLENDS + 2) /* all time, 14 days, half each */
+#define POPULAR_DEFAULT                                                                            \
+    ((0 * POPULAR_RECENTS + 2) * POPULAR_BLENDS + 2) /* all time, 14 days, half each */
 
 struct popular_setting {
     int in_long, in_recent; /* index of the half-life: 0..POPULAR_LIVES-1 */
@@ -82,7 +83,7 @@ struct popular_newcomer {
 };
 
 struct popular_asked { /* one of a group */
-    size_t at; /* in truths */
+    size_t at;         /* in truths */
     uint32_t truths;
     struct model_ideal ideal;
 };
@@ -231,8 +232,7 @@ static int popular_replay_new(struct popular_replay *p) {
     p->counts = mem_zalloc((size_t)POPULAR_LIVES * p->items * sizeof *p->counts);
     p->logs = alloc_array((size_t)POPULAR_LIVES * p->items, sizeof *p->logs);
     p->ranks = alloc_array(p->items, sizeof *p->ranks);
-    p->truths =
-        alloc_array((size_t)POPULAR_GROUP_MAX * MODEL_WINDOW, sizeof *p->truths);
+    p->truths = alloc_array((size_t)POPULAR_GROUP_MAX * MODEL_WINDOW, sizeof *p->truths);
     p->quality = alloc_array(POPULAR_SETTINGS * POPULAR_ASKED_MAX, sizeof *p->quality);
     if (p->by_time == NULL || p->newcomers == NULL || p->counts == NULL || p->logs == NULL ||
         p->ranks == NULL || p->truths == NULL || p->quality == NULL) {
@@ -243,8 +243,7 @@ static int popular_replay_new(struct popular_replay *p) {
             p->by_time[p->by_time_n++] = ev->list[i];
         }
         if (i == 0 || ev->list[i].user != ev->list[i - 1].user) {
-            p->newcomers[p->newcomers_n++] =
-                (struct popular_newcomer){i, i, ev->list[i].time_ms};
+            p->newcomers[p->newcomers_n++] = (struct popular_newcomer){i, i, ev->list[i].time_ms};
         }
         p->newcomers[p->newcomers_n - 1].end = i + 1;
     }
@@ -335,8 +334,7 @@ int model_popular_score(const struct model_popular_how *how, const struct model_
     popular_normalise(counts, m->count, counts);
     popular_normalise(recent, m->count, recent);
     for (uint32_t k = 0; k < m->count; k++) {
-        scores[k] =
-            (float)((1 - how->blend) * (double)counts[k] + how->blend * (double)recent[k]);
+        scores[k] = (float)((1 - how->blend) * (double)counts[k] + how->blend * (double)recent[k]);
     }
     mem_free(counts);
     return U2I_OK;
