@@ -46,18 +46,35 @@ void model_free(struct model *m) {
     mem_free(m);
 }
 
+/* Open addressing by row; a slot holds k. Rows can be sparse, so they don't index a table. */
 int model_index(struct model *m) {
-    m->rows_end = m->count == 0 ? 0 : m->rows[m->count - 1] + 1;
+    uint64_t slots = 16;
+    while (slots < 2 * (uint64_t)m->count) {
+        slots *= 2;
+    }
     mem_free(m->index);
-    m->index = alloc_array(m->rows_end, sizeof *m->index);
+    m->index = alloc_array(slots, sizeof *m->index);
     if (m->index == NULL) {
         return U2I_ENOMEM;
     }
-    memset(m->index, 0xff, m->rows_end * sizeof *m->index); /* MODEL_NONE */
+    m->index_mask = (uint32_t)(slots - 1);
+    memset(m->index, 0xff, slots * sizeof *m->index); /* MODEL_NONE */
     for (uint32_t k = 0; k < m->count; k++) {
-        m->index[m->rows[k]] = k;
+        uint32_t at = model_hash(m->rows[k]) & m->index_mask;
+        while (m->index[at] != MODEL_NONE) {
+            at = (at + 1) & m->index_mask;
+        }
+        m->index[at] = k;
     }
     return U2I_OK;
+}
+
+uint32_t model_k(const struct model *m, uint32_t row) {
+    uint32_t at = model_hash(row) & m->index_mask;
+    while (m->index[at] != MODEL_NONE && m->rows[m->index[at]] != row) {
+        at = (at + 1) & m->index_mask;
+    }
+    return m->index[at];
 }
 
 void model_measure_norms(struct model *m) {
@@ -79,7 +96,7 @@ static size_t model_map_bytes(const struct train_map *map) {
 
 size_t model_bytes(const struct model *m) {
     size_t floats = (size_t)m->count * (m->dim + m->block[MODEL_EASE].dim + 1);
-    size_t bytes = sizeof *m + ((size_t)m->count + m->rows_end) * sizeof(uint32_t);
+    size_t bytes = sizeof *m + ((size_t)m->count + m->index_mask + 1) * sizeof(uint32_t);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         floats += m->spread[p] == NULL ? 0 : (size_t)m->block[p].dim * m->block[p].dim;
         bytes += m->sparse[p] == NULL ? 0 : train_matrix_bytes(m->sparse[p]);

@@ -162,8 +162,7 @@ int model_user_content(struct model_user *u, struct arena *a) {
         }
     }
     const double spread = sqrt(model_variance(m->content_spread, u->content, m->content_dim));
-    u->scale[MODEL_CONTENT] =
-        spread > MODEL_SPREAD_MIN ? (float)((double)m->weight[MODEL_CONTENT] / spread) : 0.0f;
+    u->scale[MODEL_CONTENT] = model_user_scale(m, MODEL_CONTENT, spread);
     return model_user_predict(u, a);
 }
 

@@ -38,9 +38,9 @@ struct model_figure { /* one number worth telling; the help text is by name (mod
 #define MODEL_FIGURES_MAX 96u
 
 struct model {
-    uint32_t count, rows_end; /* learnt items; one past the highest row */
-    uint32_t *rows;           /* [count], ascending */
-    uint32_t *index;          /* [rows_end]: row -> k, or MODEL_NONE */
+    uint32_t count;              /* learnt items */
+    uint32_t *rows;              /* [count], ascending */
+    uint32_t *index, index_mask; /* row -> k: model_k() */
 
     uint32_t dim;
     struct model_block block[MODEL_PARTS_N];
@@ -78,9 +78,10 @@ static inline bool model_is_dense(int part) {
 static inline bool model_is_sparse(int part) {
     return part == MODEL_SEQUENCE || part == MODEL_NEIGHBOURS;
 }
-static inline uint32_t model_k(const struct model *m, uint32_t row) {
-    return row < m->rows_end ? m->index[row] : MODEL_NONE;
+static inline uint32_t model_hash(uint32_t x) { /* Knuth's multiplicative hash */
+    return (uint32_t)(x * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
+uint32_t model_k(const struct model *m, uint32_t row); /* MODEL_NONE: not learnt */
 static inline const float *model_vector(const struct model *m, uint32_t k) {
     return m->out + (size_t)k * m->dim;
 }
@@ -280,6 +281,7 @@ struct model_user {
     const float **contents; /* [n] of entries; NULL: none */
 };
 
+float model_user_scale(const struct model *m, int part, double spread);
 /* model_cold.c: the content of the entries, and the vectors of those that aren't learnt. U2I_ENOMEM. */
 int model_user_content(struct model_user *u, struct arena *a);
 float model_user_content_score(const struct model_user *u, uint32_t row);

@@ -7,15 +7,11 @@
 
 #define SUMS_ARRAY_MAX 16384u /* a catalogue up to this gets the array always: 64 KiB */
 
-static uint32_t model_sums_hash(uint32_t k, uint32_t mask) {
-    return (k * UINT32_C(2654435769) >> 7) & mask; /* Knuth's multiplicative hash */
-}
-
 static uint32_t model_sums_slot(const struct model_sums *s, uint32_t k) {
     if (s->keys == NULL) {
         return k;
     }
-    uint32_t at = model_sums_hash(k, s->slots - 1);
+    uint32_t at = model_hash(k) & (s->slots - 1);
     while (s->keys[at] != k && s->keys[at] != MODEL_SUMS_FREE) {
         at = (at + 1) & (s->slots - 1);
     }

@@ -95,14 +95,23 @@ static int model_user_entry_list(struct model_user *u, struct arena *a) {
 
 /* ---- The dense parts -------------------------------------------------------------------------- */
 
+/* weight / spread; 0 where the part says nothing, or the bytes of the model were nonsense. */
+float model_user_scale(const struct model *m, int part, double spread) {
+    return spread > MODEL_SPREAD_MIN && spread < 1e30 ? (float)((double)m->weight[part] / spread)
+                                                      : 0.0f;
+}
+
 /* weight / spread of the block, and the query's part with it. */
 static void model_user_block(struct model_user *u, enum model_part part) {
     const struct model_block b = u->m->block[part];
     float *const q = u->query + b.at;
     const double spread = sqrt(model_variance(u->m->spread[part], q, b.dim));
-    u->scale[part] =
-        spread > MODEL_SPREAD_MIN ? (float)((double)u->m->weight[part] / spread) : 0.0f;
-    vec_get()->scale(q, u->scale[part], b.dim);
+    u->scale[part] = model_user_scale(u->m, part, spread);
+    if (u->scale[part] > 0) {
+        vec_get()->scale(q, u->scale[part], b.dim);
+    } else {
+        memset(q, 0, b.dim * sizeof *q);
+    }
 }
 
 static int model_user_ials(struct model_user *u, struct arena *a) {
@@ -178,7 +187,10 @@ static int model_user_sparse(struct model_user *u, struct arena *a) {
         const struct model_sums_input in = {u->ks, model_user_sparse_weights(u, p), u->n};
         U2I_TRY(model_sums_new(&u->sums[p], m->sparse[p], &in, a));
         const double spread = model_sums_spread(&u->sums[p], m->count);
-        u->scale[p] = spread > MODEL_SPREAD_MIN ? (float)((double)m->weight[p] / spread) : 0.0f;
+        u->scale[p] = model_user_scale(m, p, spread);
+        if (!(u->scale[p] > 0)) {
+            u->sums[p].values = NULL;
+        }
     }
     return U2I_OK;
 }
