@@ -203,7 +203,8 @@ static int ease_items_times(struct train_ease_problem *p, const float *x, uint32
 }
 
 int train_ease_items_solve(struct train_ease_problem *p, u2i_error_t *err) {
-    p->inverse = alloc_array((size_t)p->n * p->n, sizeof *p->inverse);
+    p->inverse_bytes = (size_t)p->n * p->n * sizeof *p->inverse;
+    p->inverse = pages_alloc(p->inverse_bytes); /* large pages: it is read along columns too */
     if (p->inverse == NULL) {
         return error_oom(err);
     }
@@ -226,7 +227,7 @@ static void ease_close(struct train_ease_problem *p) {
     train_matrix_free(p->x);
     train_matrix_free(p->xt);
     mem_free(p->diag);
-    mem_free(p->inverse);
+    pages_free(p->inverse, p->inverse_bytes);
     mem_free(p->scratch);
     mem_free(p->v);
     mem_free(p->g);
