@@ -19,8 +19,8 @@
 #define EASE_ROUNDS     6u
 #define EASE_MIN_USERS  2u
 #define EASE_CHECKS     3 /* columns of P that are tried */
-#define EASE_LAMBDA_MIN 100.0
-#define EASE_LAMBDA_MAX 1000.0
+#define EASE_LAMBDA_MIN 200.0
+#define EASE_LAMBDA_MAX 2000.0
 
 void train_factors_free(struct train_factors *f) {
     if (f != NULL) {
@@ -79,7 +79,7 @@ static double ease_lambda(const struct ease_plan *plan) {
         return plan->opt.lambda;
     }
     const double mean = plan->n == 0 ? 0 : plan->squares / plan->n;
-    return fmin(fmax(5 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
+    return fmin(fmax(10 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
 }
 
 /* Operations of the exact forms: an inverse of a square of `side`, and products with panels that go
