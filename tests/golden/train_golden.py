@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What numpy says about a small matrix: tests/golden/train_golden.h, for tests/unit/test_train_*.c.
 
-usage: train_golden.py | clang-format-14 --assume-filename=a.h > train_golden.h      (numpy; the random numbers are base/rng.h's)"""
+usage: train_golden.py > train_golden.h      (numpy; the random numbers are base/rng.h's)"""
 import math
 
 import numpy as np
@@ -103,7 +103,7 @@ def table(name, a):
     a = np.asarray(a, dtype=float).ravel()
     print(f"static const float {name}[{len(a)}] = {{")
     for k in range(0, len(a), 8):
-        print("    " + ", ".join(f"{x:.9g}f" if "." in f"{x:.9g}" or "e" in f"{x:.9g}" else f"{x:.0f}.0f"
+        print("    " + ", ".join(f"{x:.7g}f" if "." in f"{x:.7g}" or "e" in f"{x:.7g}" else f"{x:.0f}.0f"
                                  for x in a[k:k + 8]) + ",")
     print("};")
 
@@ -112,7 +112,7 @@ def main():
     X = data()
     density = (X > 0).mean()
     print("/* Made by tests/golden/train_golden.py: what numpy says about a small matrix. See there. */")
-    print("#ifndef U2I_TESTS_GOLDEN_TRAIN_GOLDEN_H\n#define U2I_TESTS_GOLDEN_TRAIN_GOLDEN_H\n")
+    print("#ifndef U2I_TESTS_GOLDEN_TRAIN_GOLDEN_H\n#define U2I_TESTS_GOLDEN_TRAIN_GOLDEN_H\n\n/* clang-format off */")
     print(f"enum {{ GOLDEN_USERS = {USERS}, GOLDEN_ITEMS = {ITEMS}, GOLDEN_DIM = {DIM},")
     print(f"       GOLDEN_ROUNDS = {ROUNDS}, GOLDEN_SEED = {SEED} }};")
     table("golden_x", X)
@@ -135,7 +135,7 @@ def main():
     print(f"static const double golden_ridge = {float(r)!r};")
     table("golden_map_w", w)
     table("golden_map_intercept", b)
-    print("\n#endif")
+    print("/* clang-format on */\n\n#endif")
 
 
 if __name__ == "__main__":
