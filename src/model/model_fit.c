@@ -19,7 +19,7 @@
 #define FIT_LAMBDA_MIN    200.0 /* EASE's lambda is 10 x pairs / items within these */
 #define FIT_LAMBDA_MAX    2000.0
 #define FIT_IALS_ROUNDS   6u
-#define FIT_SEQUENCE_KEEP 200u
+#define FIT_SEQUENCE_KEEP 100u
 
 struct model_fitting {
     struct model_run *run;

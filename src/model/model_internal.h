@@ -299,9 +299,10 @@ struct model_user {
     float *ials_solved;         /* [dim of ials], scratch */
     float *dots;                /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
-    struct model_sums sums[MODEL_PARTS_N];
-    bool is_known;                      /* an entry is learnt or predicted */
-    struct model_user_content *content; /* NULL: no content in the model or the question */
+    struct model_sums sums[MODEL_PARTS_N]; /* values NULL: the part says nothing */
+    uint32_t sparse_n;                     /* parts that do */
+    bool is_known;                         /* an entry is learnt or predicted */
+    struct model_user_content *content;    /* NULL: no content in the model or the question */
 };
 
 float model_user_scale(const struct model *m, int part, double spread);
