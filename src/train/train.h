@@ -1,7 +1,7 @@
 /* Learners: from who did something with what (a sparse matrix) to vectors and neighbours of items. Pure
  * numbers: no ids, no store, no clock, no randomness but the seeds given. Same input, same output, whatever the
- * number of threads. Linear algebra is OpenBLAS/LAPACK's, with its threads inside a call and none left
- * spinning after it (train_work). Everything here is called by one thread at a time per object; different
+ * number of threads. Linear algebra is OpenBLAS/LAPACK's, one thread per call; the threads are train_work's, and none
+ * is left when a call returns. Everything here is called by one thread at a time per object; different
  * objects may be used at once. */
 #ifndef U2I_TRAIN_TRAIN_H
 #define U2I_TRAIN_TRAIN_H
@@ -115,7 +115,7 @@ void train_ials_solve(const float *factor, uint32_t dim, float *x); /* x = A^-1 
 
 /* ---- Neighbours ------------------------------------------------------------------------------- */
 
-/* Cosine with a shrunk norm: dot(a, b) / (|a| |b| + shrink); for each target (column of the result) its k best
+/* Rows of over 2,000 entries count with their 2,000 largest. Cosine with a shrunk norm: dot(a, b) / (|a| |b| + shrink); for each target (column of the result) its k best
  * sources. Row i of the result: the targets that source i speaks for. No diagonal. */
 struct train_neighbours_options {
     uint32_t k;    /* 0 = 100 */
