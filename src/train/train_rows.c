@@ -1,5 +1,6 @@
-/* A sparse result whose rows are made by many threads: each task appends its rows to a part of its own,
- * and the parts are joined in order at the end. Sums are doubles, and each thread has one row of them. */
+/* A sparse result whose rows are made by many threads: each task appends its rows to a part of
+ * its own, and the parts are joined in order at the end. Sums are doubles, and each thread has
+ * one row of them. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
