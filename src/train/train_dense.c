@@ -1,10 +1,11 @@
 /* Dense panels (tall, narrow, row-major) and symmetric matrices: the few operations that the
  * factorings stand on, cut into strips of fixed height that are one BLAS call each.
  *
- * Orthonormal bases come from the Cholesky factor of the panel's Gram matrix (CholeskyQR), as that is all
- * matrix products: Fukaya et al., "Shifted Cholesky QR for computing the QR factorization of
- * ill-conditioned matrices" (2020). The shift, 1e-6 of the largest diagonal value, keeps a
- * dependent column from failing it; each further pass makes what is independent orthonormal. */
+ * Orthonormal bases come from the Cholesky factor of the panel's Gram matrix (CholeskyQR), as
+ * that is all matrix products: Fukaya et al., "Shifted Cholesky QR for computing the QR
+ * factorization of ill-conditioned matrices" (2020). The shift, 1e-6 of the largest diagonal
+ * value, keeps a dependent column from failing it; each further pass makes what is independent
+ * orthonormal. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -13,6 +14,8 @@
 #include <math.h>
 
 #define STRIP_ROWS  128u /* of one BLAS call */
+#define DENSE_ROWS  512u /* of one with a large matrix: the panel is packed anew in each */
+#define DENSE_LARGE 2048u
 #define GRAM_PIECES 16u  /* partial sums of a Gram matrix, at most */
 #define GRAM_ROWS   512u /* summed in single precision at most */
 
@@ -32,24 +35,31 @@ static uint64_t strip_count(uint32_t n) {
     return ((uint64_t)n + STRIP_ROWS - 1) / STRIP_ROWS;
 }
 
+static uint32_t dense_rows(uint32_t n) {
+    return n < DENSE_LARGE ? STRIP_ROWS : DENSE_ROWS;
+}
+
 static int dense_times_strip(void *ctx, uint64_t task, unsigned worker) {
     (void)worker;
     const struct panel_job *const j = ctx;
-    const size_t at = (size_t)task * STRIP_ROWS;
+    const uint32_t rows = dense_rows(j->n);
+    const size_t at = (size_t)task * rows;
+    const size_t left = j->n - at;
     const int n = (int)j->n;
     const int dim = (int)j->dim;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)strip_rows(j->n, task), dim, n, 1,
-                j->a + at * j->n, n, j->x, dim, 0, j->out + at * j->dim, dim);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)(left < rows ? left : rows), dim, n,
+                1, j->a + at * j->n, n, j->x, dim, 0, j->out + at * j->dim, dim);
     return U2I_OK;
 }
 
 int train_dense_times(struct train_crew *crew, const float *a, uint32_t n, const float *x,
                       uint32_t dim, float *out) {
     struct panel_job job = {.a = a, .x = x, .out = out, .n = n, .dim = dim};
-    return train_crew_run(crew, strip_count(n), dense_times_strip, &job);
+    const uint32_t rows = dense_rows(n);
+    return train_crew_run(crew, ((uint64_t)n + rows - 1) / rows, dense_times_strip, &job);
 }
 
-/* ---- Gram matrices ------------------------------------------------------------------------------ */
+/* ---- Gram matrices --------------------------------------------------------------------------- */
 
 /* One piece: its rows by the hundred into a block of floats, the blocks into doubles. */
 static int panel_gram_piece(void *ctx, uint64_t task, unsigned worker) {
@@ -102,7 +112,7 @@ int train_panel_gram(struct train_crew *crew, const float *x, uint32_t n, uint32
     return rc;
 }
 
-/* ---- Changing a panel's columns -------------------------------------------------------------------- */
+/* ---- Changing a panel's columns -------------------------------------------------------------- */
 
 static int panel_turn_strip(void *ctx, uint64_t task, unsigned worker) {
     (void)worker;
@@ -136,8 +146,9 @@ static int panel_solve_strip(void *ctx, uint64_t task, unsigned worker) {
     return U2I_OK;
 }
 
-/* The upper triangle R^-1 of gram + shift I = R'R, as floats; `work` is as large as gram. Rounding may have
- * left a dependent column's pivot negative by more than the shift: then a larger one is tried. */
+/* The upper triangle R^-1 of gram + shift I = R'R, as floats; `work` is as large as gram.
+ * Rounding may have left a dependent column's pivot negative by more than the shift: then a
+ * larger one is tried. */
 static int panel_factor(const double *gram, uint32_t dim, double *work, float *inverse) {
     const size_t square = (size_t)dim * dim;
     const int n = (int)dim;
