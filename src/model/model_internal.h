@@ -75,6 +75,7 @@ struct model {
     float *content_spread;    /* [content_dim][content_dim]: covariance */
 
     double norm_max;
+    bool is_better; /* than popularity, in the check */
     struct model_scale scale;
     struct model_figure figures[MODEL_FIGURES_MAX];
     uint32_t figures_n;
@@ -206,7 +207,6 @@ struct model_fit {
 };
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
               u2i_error_t *err);
-uint64_t model_fit_memory(const struct model_run *r, const struct model_events *ev, uint32_t parts);
 /* Sets the weights: blocks without any are dropped, the others scaled so that the distance of two out-vectors
  * is what it means for scores. U2I_ENOMEM. */
 int model_set_weights(struct model *m, const float *weights);
