@@ -60,6 +60,10 @@ struct profile_entry {
  * `entries` has room for n; *entries_n gets how many there are. U2I_ENOMEM (never for n <= 1024). */
 int profile_entries(const struct profile_event *events, size_t n, const float *recency,
                     const float *action_weights, struct profile_entry *entries, size_t *entries_n);
+/* The same, but an item counts once, with the largest weight among its events instead of their sum: what
+ * learnt vectors are asked with, where adding up repeats measurably hurts (docs/training.md). */
+int profile_largest(const struct profile_event *events, size_t n, const float *recency,
+                    const float *action_weights, struct profile_entry *entries, size_t *entries_n);
 
 /* What the weights add up to. A profile with positive == 0 has no direction to recommend in, only
  * things to keep away from: its user is a cold start. */

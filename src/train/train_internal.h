@@ -73,6 +73,49 @@ int train_sparse_gram(struct train_crew *crew, const struct train_matrix *m,
                       const struct train_matrix *t, double lambda, float *gram);
 uint64_t train_sparse_tasks(uint32_t rows);
 
+/* ---- Rows of a result, made task by task (train_rows.c) ----------------------------------------- */
+
+#define TRAIN_PART_ROWS 64u
+
+struct train_pair {
+    uint32_t id;
+    float value;
+};
+/* The rows of one task, one after another. */
+struct train_part {
+    struct train_pair *pairs;
+    size_t n, cap;
+    uint32_t sizes[TRAIN_PART_ROWS];
+};
+/* Sums of one thread: of each column, and which columns have any. */
+struct train_sums {
+    double *of;
+    uint32_t *touched;
+    uint32_t n;
+};
+struct train_rows {
+    uint32_t rows, cols;
+    uint64_t tasks; /* of TRAIN_PART_ROWS rows each */
+    unsigned threads;
+    struct train_part *parts;
+    struct train_sums *sums;
+};
+int train_rows_begin(struct train_rows *r, uint32_t rows, uint32_t cols, unsigned threads);
+void train_rows_end(struct train_rows *r); /* a zero-filled struct is allowed */
+/* The sums of this worker, all zero. NULL: no memory. */
+struct train_sums *train_rows_sums(struct train_rows *r, unsigned worker);
+static inline void train_sums_add(struct train_sums *sums, uint32_t column, double value) {
+    if (sums->of[column] == 0) {
+        sums->touched[sums->n++] = column;
+    }
+    sums->of[column] += value; /* values are positive: no sum comes back to 0 */
+}
+/* Room for n pairs more: the next row. NULL: no memory. */
+struct train_pair *train_part_room(struct train_part *part, size_t n);
+/* The n pairs in that room become row `row` of the part; if keep > 0 only the `keep` largest. */
+void train_part_add(struct train_part *part, uint32_t row, uint32_t n, uint32_t keep);
+int train_rows_join(const struct train_rows *r, struct train_matrix **out);
+
 /* ---- EASE (train_ease.c and its forms) ---------------------------------------------------------- */
 
 /* P = (X'X + lambda I)^-1 of the items kept, as an operator. */

@@ -9,13 +9,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include <assert.h>
 #include <math.h>
 
 #define SEQUENCE_WINDOW   10u
 #define SEQUENCE_BACKWARD .5
 #define SEQUENCE_BETA     .4
-#define SEQUENCE_ITEMS    64u /* of one task */
 #define SEQUENCE_USERS    1024u
 
 /* One event in order; `tie` orders equal times at random. */
@@ -24,22 +22,6 @@ struct sequence_event {
     uint64_t tie;
     uint32_t user, item;
 };
-struct sequence_pair {
-    uint32_t id;
-    float value;
-};
-/* The rows of one task, one after another. */
-struct sequence_part {
-    struct sequence_pair *pairs;
-    size_t n, cap;
-    uint32_t sizes[SEQUENCE_ITEMS];
-};
-/* Sums of one thread: of each item; which items have any. */
-struct sequence_sums {
-    double *of;
-    uint32_t *touched;
-    uint32_t n;
-};
 struct sequence {
     struct sequence_event *events;
     size_t n;
@@ -47,8 +29,7 @@ struct sequence {
     double backward, beta;
     uint64_t *starts; /* of an item's places */
     uint32_t *places; /* in events */
-    struct sequence_sums *sums;
-    struct sequence_part *parts;
+    struct train_rows rows;
     uint64_t *users; /* where users' events begin */
     uint64_t users_n;
 };
@@ -139,19 +120,12 @@ static int sequence_place_items(struct sequence *s) {
 
 /* ---- Rows ----------------------------------------------------------------------------------------- */
 
-static void sequence_add(struct sequence_sums *sums, uint32_t item, double value) {
-    if (sums->of[item] == 0) {
-        sums->touched[sums->n++] = item;
-    }
-    sums->of[item] += value;
-}
-
 /* Around one place of the item: the events after it, and, at less weight, those before. */
-static void sequence_around(const struct sequence *s, size_t place, struct sequence_sums *sums) {
+static void sequence_around(const struct sequence *s, size_t place, struct train_sums *sums) {
     const struct sequence_event *const e = &s->events[place];
     for (size_t gap = 1; gap <= s->window && place + gap < s->n && e[gap].user == e->user; gap++) {
         if (e[gap].time_ms != e->time_ms && e[gap].item != e->item) {
-            sequence_add(sums, e[gap].item, 1.0 / (double)gap);
+            train_sums_add(sums, e[gap].item, 1.0 / (double)gap);
         }
     }
     for (size_t gap = 1; s->backward > 0 && gap <= s->window && gap <= place; gap++) {
@@ -160,95 +134,43 @@ static void sequence_around(const struct sequence *s, size_t place, struct seque
             break;
         }
         if (before->time_ms != e->time_ms && before->item != e->item) {
-            sequence_add(sums, before->item, s->backward / (double)gap);
+            train_sums_add(sums, before->item, s->backward / (double)gap);
         }
     }
 }
 
-static int sequence_larger_first(const void *a, const void *b) {
-    const struct sequence_pair *const x = a;
-    const struct sequence_pair *const y = b;
-    if (x->value != y->value) {
-        return x->value > y->value ? -1 : 1;
-    }
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static int sequence_lower_id_first(const void *a, const void *b) {
-    const struct sequence_pair *const x = a;
-    const struct sequence_pair *const y = b;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
 /* The sums become the next row of the part, and zero again. */
-static int sequence_emit(const struct sequence *s, uint32_t item, struct sequence_sums *sums,
-                         struct sequence_part *part, uint32_t *size) {
+static int sequence_emit(const struct sequence *s, uint32_t item, struct train_sums *sums,
+                         struct train_part *part) {
     const double own = (double)(s->starts[item + 1] - s->starts[item]);
-    U2I_TRY(array_reserve(&part->pairs, &part->cap, part->n + sums->n, sizeof *part->pairs));
-    struct sequence_pair *const row = part->pairs + part->n;
+    struct train_pair *const row = train_part_room(part, sums->n);
+    if (row == NULL) {
+        return U2I_ENOMEM;
+    }
     for (uint32_t i = 0; i < sums->n; i++) {
         const uint32_t id = sums->touched[i];
         const double events = (double)(s->starts[id + 1] - s->starts[id]);
-        row[i] = (struct sequence_pair){id, (float)(sums->of[id] / own * pow(events, -s->beta))};
+        row[i] = (struct train_pair){id, (float)(sums->of[id] / own * pow(events, -s->beta))};
         sums->of[id] = 0;
     }
-    uint32_t n = sums->n;
+    train_part_add(part, item % TRAIN_PART_ROWS, sums->n, s->keep);
     sums->n = 0;
-    if (s->keep > 0 && n > s->keep) {
-        qsort(row, n, sizeof *row, sequence_larger_first);
-        n = s->keep;
-    }
-    if (n > 1) {
-        qsort(row, n, sizeof *row, sequence_lower_id_first);
-    }
-    part->n += n;
-    *size = n;
     return U2I_OK;
 }
 
 static int sequence_rows(void *ctx, uint64_t task, unsigned worker) {
     struct sequence *const s = ctx;
-    struct sequence_sums *const sums = &s->sums[worker];
-    struct sequence_part *const part = &s->parts[task];
-    if (sums->of == NULL) {
-        sums->of = mem_zalloc((size_t)s->items * sizeof *sums->of);
-        sums->touched = alloc_array(s->items, sizeof *sums->touched);
-        if (sums->of == NULL || sums->touched == NULL) {
-            return U2I_ENOMEM;
-        }
-    }
-    const uint32_t begin = (uint32_t)task * SEQUENCE_ITEMS;
-    for (uint32_t i = 0; i < SEQUENCE_ITEMS && i < s->items - begin; i++) {
-        for (uint64_t k = s->starts[begin + i]; k < s->starts[begin + i + 1]; k++) {
-            sequence_around(s, s->places[k], sums);
-        }
-        U2I_TRY(sequence_emit(s, begin + i, sums, part, &part->sizes[i]));
-    }
-    return U2I_OK;
-}
-
-static int sequence_join(const struct sequence *s, uint64_t parts, struct train_matrix **out) {
-    uint64_t n = 0;
-    for (uint64_t p = 0; p < parts; p++) {
-        n += s->parts[p].n;
-    }
-    struct train_matrix *const m = train_matrix_alloc(s->items, s->items, n);
-    if (m == NULL) {
+    struct train_sums *const sums = train_rows_sums(&s->rows, worker);
+    if (sums == NULL) {
         return U2I_ENOMEM;
     }
-    uint64_t to = 0;
-    for (uint32_t row = 0; row < s->items; row++) {
-        m->starts[row + 1] =
-            m->starts[row] + s->parts[row / SEQUENCE_ITEMS].sizes[row % SEQUENCE_ITEMS];
-    }
-    for (uint64_t p = 0; p < parts; p++) {
-        for (size_t i = 0; i < s->parts[p].n; i++) {
-            m->ids[to] = s->parts[p].pairs[i].id;
-            m->values[to++] = s->parts[p].pairs[i].value;
+    const uint64_t end = (task + 1) * TRAIN_PART_ROWS;
+    for (uint32_t item = (uint32_t)task * TRAIN_PART_ROWS; item < end && item < s->items; item++) {
+        for (uint64_t k = s->starts[item]; k < s->starts[item + 1]; k++) {
+            sequence_around(s, s->places[k], sums);
         }
+        U2I_TRY(sequence_emit(s, item, sums, &s->rows.parts[task]));
     }
-    assert(to == m->starts[s->items]);
-    *out = m;
     return U2I_OK;
 }
 
@@ -278,27 +200,12 @@ static int sequence_work(struct train_crew *crew, struct sequence *s, struct tra
     U2I_TRY(sequence_by_user(s));
     U2I_TRY(sequence_find_users(s));
     const uint64_t user_tasks = (s->users_n + SEQUENCE_USERS - 1) / SEQUENCE_USERS;
-    const uint64_t item_tasks = ((uint64_t)s->items + SEQUENCE_ITEMS - 1) / SEQUENCE_ITEMS;
-    U2I_TRY(train_crew_step(crew, user_tasks + item_tasks));
+    U2I_TRY(train_rows_begin(&s->rows, s->items, s->items, crew->threads));
+    U2I_TRY(train_crew_step(crew, user_tasks + s->rows.tasks));
     U2I_TRY(train_crew_run(crew, user_tasks, sequence_sort_users, s));
     U2I_TRY(sequence_place_items(s));
-    s->sums = mem_zalloc(crew->threads * sizeof *s->sums);
-    s->parts = mem_zalloc((size_t)item_tasks * sizeof *s->parts);
-    int rc = s->sums == NULL || s->parts == NULL ? U2I_ENOMEM : U2I_OK;
-    if (rc == U2I_OK) {
-        rc = train_crew_run(crew, item_tasks, sequence_rows, s);
-    }
-    if (rc == U2I_OK) {
-        rc = sequence_join(s, item_tasks, out);
-    }
-    for (unsigned i = 0; s->sums != NULL && i < crew->threads; i++) {
-        mem_free(s->sums[i].of);
-        mem_free(s->sums[i].touched);
-    }
-    for (uint64_t p = 0; s->parts != NULL && p < item_tasks; p++) {
-        mem_free(s->parts[p].pairs);
-    }
-    return rc;
+    U2I_TRY(train_crew_run(crew, s->rows.tasks, sequence_rows, s));
+    return train_rows_join(&s->rows, out);
 }
 
 int train_sequence(const struct train_event *events, size_t n, uint32_t items,
@@ -319,8 +226,7 @@ int train_sequence(const struct train_event *events, size_t n, uint32_t items,
         rc = train_fail(err, sequence_work(&crew, &s, out));
     }
     train_crew_end(&crew);
-    mem_free(s.parts);
-    mem_free(s.sums);
+    train_rows_end(&s.rows);
     mem_free(s.places);
     mem_free(s.starts);
     mem_free(s.users);
