@@ -23,8 +23,6 @@ struct settings {
     int durability; /* 0 full, 1 normal: the store reads it from its table by itself */
     double popular_half_life_s, recent_half_life_s, popular_blend;
     uint32_t max_future_s;
-    int train_auto;
-    double train_after_events;
     struct index_config index; /* of items' and users' vectors */
     struct action *actions;    /* sorted by name */
     size_t actions_n, actions_cap;
