@@ -58,13 +58,13 @@ static int rules_param_add(struct rules_parser *p, const char *name, size_t n) {
     struct rule_param param = {.path = NULL};
     struct rules_cursor attr;
     if (!rules_param_kind(name, n, &param, &attr)) {
-        return rules_fail(p, name,
+        return rules_fail(p, name - 1, /* the brace */
                           "a rule's parameters are {now}, {user.ATTR}, {history.ATTR.low} and "
                           "{history.ATTR.high}, found {%.*s}",
                           n < 40 ? (int)n : 40, name);
     }
     if (rule->params_n == RULES_PARAMS_MAX) {
-        return rules_fail(p, name, "more than %d parameters in one rule", RULES_PARAMS_MAX);
+        return rules_fail(p, name - 1, "more than %d parameters in one rule", RULES_PARAMS_MAX);
     }
     param.name = arena_dup(&p->rules->arena, name, n);
     param.attr = arena_dup(&p->rules->arena, attr.p, (size_t)(attr.end - attr.p));

@@ -208,7 +208,7 @@ int rules_read_attr(struct rules_parser *p, struct rules_cursor name) {
     const size_t n = (size_t)(name.end - name.p);
     u2i_error_t wrong = {0};
     if (n == 0) {
-        return rules_fail_expected(p, &name, "an attribute");
+        return rules_fail(p, name.p, "expected the name of an attribute");
     }
     p->rule->name = arena_dup(&p->rules->arena, name.p, n);
     if (p->rule->name == NULL) {
