@@ -47,6 +47,15 @@ static void refresh_count(struct engine *e, const struct store_event_row *ev, fl
     }
 }
 
+static void refresh_covisit(struct engine *e, const struct store_event_row *ev) {
+    const struct history_source from = engine_history_source(e);
+    const struct action *a = history_action(&from, ev->action);
+    if (a != NULL && a->weight > 0 && !a->exclude) {
+        const struct covisits_event visit = {ev->time_ms, ev->user, ev->item};
+        covisits_add(e->covisits, &visit);
+    }
+}
+
 static void on_events(void *ctx, const struct store_event_row *events, size_t n) {
     struct engine *e = ctx;
     for (size_t i = 0; i < n; i++) {
@@ -56,6 +65,7 @@ static void on_events(void *ctx, const struct store_event_row *events, size_t n)
         }
         const struct history_source from = engine_history_source(e);
         history_add(e->histories, &from, ev);
+        refresh_covisit(e, ev);
         roaring_bitmap_add(e->stale_users, ev->user);
         if (!atomic_load(&e->popularity_stale) && ev->seq > e->counted_seq) {
             refresh_count(e, ev, 1);
@@ -70,6 +80,7 @@ static void on_user_deleted(void *ctx, uint32_t user, const struct store_event_r
                             size_t n) {
     struct engine *e = ctx;
     history_drop(e->histories, user);
+    covisits_clear(e->covisits); /* nothing of them may be left, and it is a matter of hours */
     roaring_bitmap_add(e->stale_users, user);
     for (size_t i = 0; i < n; i++) {
         if (events[i].seq <= e->counted_seq) {
@@ -90,6 +101,10 @@ static void on_user_changed(void *ctx, uint32_t user) {
 
 static void on_item_changed(void *ctx, uint32_t item) {
     struct engine *e = ctx;
+    if (e->learnt.model != NULL) {
+        roaring_bitmap_add(e->stale_taste, item);
+        atomic_store(&e->taste_stale, true);
+    }
     if (roaring_bitmap_contains(e->acted_items, item)) {
         e->all_users_stale = true;
     }
@@ -104,6 +119,8 @@ static void on_reset(void *ctx) {
     struct engine *e = ctx;
     history_drop_all(e->histories);
     e->all_users_stale = true;
+    e->all_taste_stale = e->learnt.model != NULL;
+    atomic_store(&e->taste_stale, e->all_taste_stale);
     atomic_store(&e->settings_stale, true);
     atomic_store(&e->popularity_stale, true);
 }
@@ -124,6 +141,7 @@ struct settings_reading {
     struct engine *e;
     struct settings settings;
     uint32_t embedding;
+    struct learnt_tokens tokens;
     u2i_error_t err;
 };
 
@@ -131,6 +149,8 @@ static int refresh_read_setting(void *ctx, const char *name, const char *value) 
     struct settings_reading *r = ctx;
     if (strcmp(name, EMBEDDING_SETTING) == 0) {
         r->embedding = (uint32_t)strtoul(value, NULL, 10);
+    } else if (strcmp(name, LEARNT_SETTING) == 0) {
+        learnt_parse(value, &r->tokens);
     } else if (settings_put(&r->settings, name, value, &r->err) != U2I_OK) {
         /* A newer version's setting, or one written past us: the default holds. */
         log_line(&r->e->log, U2I_LOG_WARN, "setting ignored: %s", r->err.msg);
@@ -167,6 +187,7 @@ static void refresh_use_settings(void *ctx) {
     history_drop_all(e->histories);
     e->all_users_stale = true;
     atomic_store(&e->embedding_newest, r->embedding);
+    e->tokens = r->tokens;
     neighbours_configure(e);
 }
 
@@ -241,6 +262,9 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
         if (rc == U2I_OK) {
             rc = embedding_refresh(e, err);
         }
+        if (rc == U2I_OK) {
+            rc = learnt_refresh(e, err);
+        }
     }
     if (rc == U2I_OK && atomic_load(&e->popularity_stale)) {
         rc = refresh_popularity(e, err);
@@ -251,10 +275,15 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
 
 /* A process that changes settings all the time cannot keep us from answering. */
 #define REFRESH_ATTEMPTS 20
+/* What one answer does for items that came in since the training: with many, the next ones do the rest. */
+#define REFRESH_TASTE_STEPS 4
 
 int engine_read_begin(struct engine *e, u2i_error_t *err) {
     for (int i = 0;; i++) {
         U2I_TRY(engine_refresh(e, err));
+        if (atomic_load(&e->taste_stale)) {
+            U2I_TRY(learnt_catch_up(e, REFRESH_TASTE_STEPS, err));
+        }
         U2I_TRY(e->ops->read_begin(e->store, err));
         if (i == REFRESH_ATTEMPTS ||
             (!atomic_load(&e->settings_stale) && !atomic_load(&e->popularity_stale))) {
