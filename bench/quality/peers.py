@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits
 
 WEAK = {"view", "click", "impression", "open"}
 NEGATIVE = {"dislike", "return", "refund", "skip", "remove", "hide"}
@@ -42,6 +43,7 @@ class Split:
         self.now = float(open(at("T.txt")).read()) if os.path.exists(at("T.txt")) else None
         train, _ = self.events(at("train.csv"), {})
         self.u, self.i, self.a, self.t = train
+        self.views = (0, .4) if (self.a == 1).any() else (0,)  # what a mere view is worth
         users = {}
         for user, _ in table(at("heldout.csv"), ("user", "item")):
             users.setdefault(user, len(users))
@@ -53,6 +55,8 @@ class Split:
         end = self.t.max() + 1
         newest = np.zeros(len(users))
         np.maximum.at(newest, self.hu, self.ht)
+        pairs = self.hu * self.n + self.hi
+        self.repeats = (False, True) if len(np.unique(pairs)) < len(pairs) else (False,)  # worth trying both?
         self.asked = np.where(newest > 0, newest, end) if self.now is None else np.full(len(users), self.now)
 
     def events(self, path, numbers, known_only=False):
@@ -97,8 +101,7 @@ def rank(split, scores):
     scores[:, ~allowed] = -np.inf
     scores[split.hu, split.hi] = -np.inf
     rng = np.random.RandomState(7)
-    scores = scores + 0  # a copy; ties are broken at random, the same way each time
-    order = rng.permutation(split.n)
+    order = rng.permutation(split.n)  # ties are broken at random, the same way each time
     best = order[np.argsort(-scores[:, order], axis=1, kind="stable")[:, :LISTED]]
     for u, row in enumerate(best):
         for r, i in enumerate(row[np.isfinite(scores[u, row])]):
@@ -112,7 +115,7 @@ def random(split):
 
 
 def popularity(split):
-    for weak in (0, .4, 1):
+    for weak in split.views:
         count = np.asarray(split.matrix(weak).sum(0)).ravel()
         yield f"views {weak}", np.tile(count, (len(split.users), 1))
 
@@ -180,7 +183,7 @@ def centred_content(split):
 
 def item_knn(split):
     """Cosine between items with a shrunk norm, the k best neighbours of each target."""
-    for weak in (0, .4):
+    for weak in split.views:
         X = split.matrix(weak)
         norm = np.sqrt(np.asarray(X.multiply(X).sum(0)).ravel())
         G = (X.T @ X).toarray()
@@ -189,17 +192,17 @@ def item_knn(split):
         for k in (50, 100, 200):
             cut = np.partition(G, -k, axis=0)[-k]
             W = np.where(G >= cut[None, :], G, 0)
-            for repeats in (False, True):
+            for repeats in split.repeats:
                 yield f"k {k}, views {weak}{', repeats' if repeats else ''}", split.profile(weak, repeats) @ W
 
 
 def ease(split):
     """EASE^R (Steck 2019), the whole matrix."""
-    for weak in (0, .4):
+    for weak in split.views:
         X = split.matrix(weak)
         keep = np.flatnonzero(np.diff(X.tocsc().indptr) >= 1)
         G = (X[:, keep].T @ X[:, keep]).toarray()
-        profiles = [split.profile(weak, r)[:, keep].toarray() for r in (False, True)]
+        profiles = [split.profile(weak, r)[:, keep].toarray() for r in split.repeats]
         for lam in (50, 100, 200, 500, 1000, 2000):
             A = G.copy()
             A[np.diag_indices_from(A)] += lam
@@ -213,26 +216,29 @@ def ease(split):
                 yield f"lambda {lam}, views {weak}{', repeats' if repeats else ''}", scores
 
 
-IALS_GRID = [(d, reg, alpha) for d in (64, 128) for reg in (1, 10, 50) for alpha in (1, 5, 20)]
+IALS_GRID = [(64, 1, 1), (64, 10, 1), (64, 20, 1), (64, 10, 5), (64, 50, 5), (128, 10, 1), (128, 50, 5)]
 
 
 def implicit_als(X, d, reg, alpha, iterations=15):
     from implicit.cpu.als import AlternatingLeastSquares
-    model = AlternatingLeastSquares(factors=d, regularization=reg, alpha=alpha, iterations=iterations, random_state=1,
-                                    use_cg=False)
+    model = AlternatingLeastSquares(factors=d, regularization=reg, alpha=alpha, iterations=iterations, random_state=1)
     model.fit(X, show_progress=False)
     return model
 
 
+def fold_in(model, H):
+    """Users' factors from their histories, by implicit itself."""
+    return np.vstack([model.recalculate_user(np.arange(a, min(a + 256, H.shape[0])), H[a:a + 256])
+                      for a in range(0, H.shape[0], 256)])
+
+
 def ials(split):
     """The package implicit: alternating least squares, users folded in from their history."""
-    X = split.matrix(.4)
-    H = split.profile(.4)
-    for d, reg, alpha in IALS_GRID:
-        model = implicit_als(X, d, reg, alpha)
-        folded = np.vstack([model.recalculate_user(np.arange(a, min(a + 256, H.shape[0])), H[a:a + 256])
-                            for a in range(0, H.shape[0], 256)])
-        yield f"d {d}, reg {reg}, alpha {alpha}", folded @ model.item_factors.T
+    X, H = split.matrix(.4), split.profile(.4)
+    with threadpool_limits(1, "blas"):  # as implicit asks for: it has threads of its own
+        for d, reg, alpha in IALS_GRID:
+            model = implicit_als(X, d, reg, alpha)
+            yield f"d {d}, reg {reg}, alpha {alpha}", fold_in(model, H) @ model.item_factors.T
 
 
 def cold_factors(split):
@@ -244,11 +250,11 @@ def cold_factors(split):
     mean = np.asarray(E.mean(0)).ravel()
     C = (H @ E @ E[split.cold].T).toarray() - np.asarray(H.sum(1)) * np.asarray(E[split.cold] @ mean).ravel()[None]
     unit = lambda S: S / (S.std(1, keepdims=True) + 1e-9)
-    for d, reg, alpha in [(64, 10, 5), (64, 10, 20), (64, 50, 5), (64, 50, 20)]:
-        model = implicit_als(X, d, reg, alpha)
-        V = model.item_factors[warm[near]].mean(1)
-        folded = model.recalculate_user(np.arange(H.shape[0]), H)
-        for share in (0, .5):
+    for d, reg, alpha in [(64, 1, 1), (64, 10, 1), (64, 10, 5), (64, 50, 5)]:
+        with threadpool_limits(1, "blas"):
+            model = implicit_als(X, d, reg, alpha)
+            V, folded = model.item_factors[warm[near]].mean(1), fold_in(model, H)
+        for share in (0, .5, 1):
             scores = np.zeros((len(split.users), split.n), "f4")
             scores[:, split.cold] = unit(folded @ V.T) + share * unit(C)
             yield f"d {d}, reg {reg}, alpha {alpha}, content {share}", scores
