@@ -84,6 +84,7 @@ static void ask_exclude(struct ask *a) {
 /* ---- Retrieving ----------------------------------------------------------------------------- */
 
 int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_error_t *err) {
+    *out = NULL;
     if (a->n == a->cap) { /* the arena keeps the smaller array too: twice as much in all */
         const uint32_t cap = a->cap == 0 ? a->want : 2 * a->cap;
         struct rank_candidate *all = arena_array(&a->arena, cap, sizeof(*all));
@@ -102,7 +103,7 @@ int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_
 
 int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_error_t *err) {
     for (uint32_t i = 0; i < n; i++) {
-        struct rank_candidate *c;
+        struct rank_candidate *c = NULL;
         U2I_TRY(ask_candidate(a, a->hits[i].row, &c, err));
         c->source = source;
         c->part[part] = a->hits[i].score;

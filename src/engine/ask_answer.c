@@ -134,8 +134,8 @@ static int ask_name_pull(struct ask *a, const struct ask_pull *p, u2i_pull_t *ou
 /* The items of the history that pull most, first of all the one that is named as the reason. */
 static int ask_because(struct ask *a, const struct rank_candidate *c, u2i_hit_t *hit,
                        u2i_error_t *err) {
-    struct ask_pull *pulls;
-    size_t n, named = 0;
+    struct ask_pull *pulls = NULL;
+    size_t n = 0, named = 0;
     double all = 0;
     U2I_TRY(a->learnt != NULL ? ask_pulls_learnt(a, c, &pulls, &n, err)
                               : ask_pulls_profile(a, c, &pulls, &n, err));
@@ -167,7 +167,7 @@ static int ask_because(struct ask *a, const struct rank_candidate *c, u2i_hit_t 
 
 static struct rank_scale ask_scale(const struct ask *a, const struct rank_candidate *c) {
     if (c->source == U2I_FROM_TASTE || c->source == U2I_FROM_NEIGHBOURS) {
-        const struct model_scale s = model_calibration(a->e->learnt.model);
+        const struct model_scale s = model_calibration(a->e->trained.model);
         return (struct rank_scale){RANK_LOGIT, s.intercept, s.slope};
     }
     return (struct rank_scale){c->part[ASK_POPULARITY] != 0 ? RANK_SHARE : RANK_COSINE, 0, 1};

@@ -99,11 +99,11 @@ static int ask_learnt_events(struct ask *a, size_t *out_n, u2i_error_t *err) {
     }
     for (size_t i = 0; i < h->n; i++) {
         const struct profile_event *ev = &h->events[i];
-        const float w = learnt_weight(history_action(&from, ev->action), ev->value);
+        const float w = trained_weight(history_action(&from, ev->action), ev->value);
         if (w > 0) {
             latest[n] = (uint32_t)i;
             events[n++] =
-                (struct model_event){ev->time_ms, ev->item, fminf(w / e->learnt.weight_max, 1)};
+                (struct model_event){ev->time_ms, ev->item, fminf(w / e->trained.weight_max, 1)};
         }
     }
     a->learnt_events = events;
@@ -114,17 +114,17 @@ static int ask_learnt_events(struct ask *a, size_t *out_n, u2i_error_t *err) {
 
 static int ask_learnt_user(struct ask *a, u2i_error_t *err) {
     struct engine *e = a->e;
-    if (e->learnt.model == NULL || a->history == NULL) {
+    if (e->trained.model == NULL || a->history == NULL) {
         return U2I_OK;
     }
     struct model_question q = {.content = ask_content_of, .content_ctx = e};
     U2I_TRY(ask_learnt_events(a, &q.n, err));
     q.events = a->learnt_events;
-    return q.n == 0 ? U2I_OK : model_user_new(e->learnt.model, &q, &a->arena, &a->learnt, err);
+    return q.n == 0 ? U2I_OK : model_user_new(e->trained.model, &q, &a->arena, &a->learnt, err);
 }
 
 static int ask_learnt_candidate(struct ask *a, uint32_t row, int32_t source, u2i_error_t *err) {
-    struct rank_candidate *c;
+    struct rank_candidate *c = NULL;
     U2I_TRY(ask_candidate(a, row, &c, err));
     c->source = source;
     c->vector = a->e->ops->vector(a->e->store, STORE_TASTE, row);
@@ -217,7 +217,7 @@ int ask_recommend(struct ask *a, u2i_error_t *err) {
                                  .k = a->k,
                                  .diversity = a->q->diversity,
                                  .dim = a->learnt == NULL ? a->e->store->dim
-                                                          : model_dim(a->e->learnt.model),
+                                                          : model_dim(a->e->trained.model),
                                  .tie = ask_tie,
                                  .tie_ctx = a->e};
     return rank_order(&q, &a->arena, a->order, &a->order_n, err);

@@ -56,8 +56,8 @@ int ask_find_history(struct ask *a, u2i_error_t *err) {
     if (a->q->session_n == 0) {
         return U2I_OK;
     }
-    struct profile_event *events;
-    size_t n;
+    struct profile_event *events = NULL;
+    size_t n = 0;
     U2I_TRY(ask_session_events(a, &events, &n, err));
     U2I_TRY(history_extend(a->cached, &from, events, n, &a->own, err));
     a->history = a->own;

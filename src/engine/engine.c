@@ -91,7 +91,7 @@ static int engine_init_derived(struct engine *e, u2i_error_t *err) {
 
 static void engine_free(struct engine *e) {
     embedding_close(e);
-    learnt_close(e);
+    trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
     covisits_free(e->covisits);
@@ -251,7 +251,7 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     out->index_ef = engine_index_ef(e, &s);
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
                         popularity_bytes(e->popularity) +
-                        (e->learnt.model == NULL ? 0 : model_bytes(e->learnt.model)) +
+                        (e->trained.model == NULL ? 0 : model_bytes(e->trained.model)) +
                         roaring_bitmap_size_in_bytes(e->acted_items) + neighbours_bytes(e);
     e->ops->read_end(e->store);
     return U2I_OK;

@@ -27,25 +27,25 @@
 #include "store/store.h"
 #include <stdatomic.h>
 
-/* A training's result; learnt.c. */
-#define LEARNT_TOKEN_BYTES 24
-struct learnt {
+/* A training's result; trained.c. */
+#define TRAINED_TOKEN_BYTES 24
+struct trained {
     struct model *model; /* NULL = none, or it can't be read */
     uint32_t version;    /* counts trainings */
-    float weight_max;    /* of an event, what it was trained with: learnt_weight() is divided by it */
+    float weight_max;    /* of an event, what it was trained with: trained_weight() is divided by it */
     int64_t now_ms;      /* the moment of the training */
     uint64_t events;     /* that it was made of */
-    char token[LEARNT_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
+    char token[TRAINED_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
 };
-struct learnt_header { /* what its bytes begin with */
+struct trained_header { /* what its bytes begin with */
     uint32_t magic, version;
     float weight_max;
     uint32_t unused;
     int64_t now_ms;
     uint64_t events;
 };
-struct learnt_tokens { /* as the setting has them; "" = none */
-    char newest[LEARNT_TOKEN_BYTES], before[LEARNT_TOKEN_BYTES];
+struct trained_tokens { /* as the setting has them; "" = none */
+    char newest[TRAINED_TOKEN_BYTES], before[TRAINED_TOKEN_BYTES];
 };
 
 struct learner { /* trains in the background; learner.c */
@@ -92,8 +92,8 @@ struct engine {
     atomic_size_t put_since_learnt;
 
     pthread_mutex_t training, exchanging;
-    struct learnt learnt;          /* in use; exchanged while no read section is open */
-    struct learnt_tokens tokens;   /* as the newest settings have them; under `refreshing` */
+    struct trained trained;        /* in use; exchanged while no read section is open */
+    struct trained_tokens tokens;   /* as the newest settings have them; under `refreshing` */
     atomic_bool training_ends;     /* it exchanges the model itself, and then tells */
     struct learner learner;
     roaring_bitmap_t *stale_taste; /* items whose taste vector is to be looked at again */
@@ -164,21 +164,21 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
 int taste_dots(struct engine *e, const struct taste *t, uint32_t row, struct arena *a, float **out,
                u2i_error_t *err);
 
-/* learnt.c: the model in use. */
-#define LEARNT_SETTING "internal.model" /* which one is in use, and which one was before */
-void learnt_parse(const char *value, struct learnt_tokens *out); /* NULL = none */
-int learnt_announce(struct engine *e, const struct learnt_tokens *t, u2i_error_t *err);
-int learnt_save(struct engine *e, const struct learnt *l, u2i_error_t *err);
-void learnt_forget(struct engine *e, const char *token); /* deletes its bytes */
+/* trained.c: the model in use. */
+#define TRAINED_SETTING "internal.model" /* which one is in use, and which one was before */
+void trained_parse(const char *value, struct trained_tokens *out); /* NULL = none */
+int trained_announce(struct engine *e, const struct trained_tokens *t, u2i_error_t *err);
+int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err);
+void trained_forget(struct engine *e, const char *token); /* deletes its bytes */
 /* Puts `fresh` in use (taken over; a model NULL: none). */
-int learnt_use(struct engine *e, struct learnt *fresh, u2i_error_t *err);
+int trained_use(struct engine *e, struct trained *fresh, u2i_error_t *err);
 /* Puts in use what e->tokens names, unless it is. Part of engine_refresh(). */
-int learnt_refresh(struct engine *e, u2i_error_t *err);
+int trained_refresh(struct engine *e, u2i_error_t *err);
 /* Gives new and changed items their taste vectors, some thousand at a time. Outside of a read section. */
-int learnt_catch_up(struct engine *e, uint32_t steps, u2i_error_t *err);
-void learnt_close(struct engine *e);
+int trained_catch_up(struct engine *e, uint32_t steps, u2i_error_t *err);
+void trained_close(struct engine *e);
 /* How much an event says that its user wants the item, 0..1 as long as it is not divided by weight_max. */
-float learnt_weight(const struct action *a, float value);
+float trained_weight(const struct action *a, float value);
 
 /* learner.c */
 int learner_start(struct engine *e, u2i_error_t *err);

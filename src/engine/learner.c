@@ -22,9 +22,9 @@ static bool learner_due(struct engine *e) {
     if (e->ops->stats(e->store, &s, NULL) != U2I_OK || engine_read_begin(e, NULL) != U2I_OK) {
         return false;
     }
-    const bool wanted = e->settings.train_auto;
+    const bool wanted = e->settings.train_auto != 0;
     const double after = e->settings.train_after_events;
-    const uint64_t seen = e->learnt.model == NULL ? 0 : e->learner.trained_at;
+    const uint64_t seen = e->trained.model == NULL ? 0 : e->learner.trained_at;
     e->ops->read_end(e->store);
     return wanted && s.events >= LEARNER_EVENTS_MIN &&
            (double)(s.events - (seen < s.events ? seen : s.events)) >= after * (double)s.events;
@@ -64,7 +64,7 @@ static void *learner_run(void *arg) {
 }
 
 int learner_start(struct engine *e, u2i_error_t *err) {
-    e->learner.trained_at = e->learnt.events;
+    e->learner.trained_at = e->trained.events;
     if (thread_start(&e->learner.thread, "u2i-learner", learner_run, e) != U2I_OK) {
         return error_set(err, U2I_EIO, "the thread that trains cannot be started");
     }

@@ -101,7 +101,7 @@ static void on_user_changed(void *ctx, uint32_t user) {
 
 static void on_item_changed(void *ctx, uint32_t item) {
     struct engine *e = ctx;
-    if (e->learnt.model != NULL) {
+    if (e->trained.model != NULL) {
         roaring_bitmap_add(e->stale_taste, item);
         atomic_store(&e->taste_stale, true);
     }
@@ -119,7 +119,7 @@ static void on_reset(void *ctx) {
     struct engine *e = ctx;
     history_drop_all(e->histories);
     e->all_users_stale = true;
-    e->all_taste_stale = e->learnt.model != NULL;
+    e->all_taste_stale = e->trained.model != NULL;
     atomic_store(&e->taste_stale, e->all_taste_stale);
     atomic_store(&e->settings_stale, true);
     atomic_store(&e->popularity_stale, true);
@@ -141,7 +141,7 @@ struct settings_reading {
     struct engine *e;
     struct settings settings;
     uint32_t embedding;
-    struct learnt_tokens tokens;
+    struct trained_tokens tokens;
     u2i_error_t err;
 };
 
@@ -149,8 +149,8 @@ static int refresh_read_setting(void *ctx, const char *name, const char *value) 
     struct settings_reading *r = ctx;
     if (strcmp(name, EMBEDDING_SETTING) == 0) {
         r->embedding = (uint32_t)strtoul(value, NULL, 10);
-    } else if (strcmp(name, LEARNT_SETTING) == 0) {
-        learnt_parse(value, &r->tokens);
+    } else if (strcmp(name, TRAINED_SETTING) == 0) {
+        trained_parse(value, &r->tokens);
     } else if (settings_put(&r->settings, name, value, &r->err) != U2I_OK) {
         /* A newer version's setting, or one written past us: the default holds. */
         log_line(&r->e->log, U2I_LOG_WARN, "setting ignored: %s", r->err.msg);
@@ -263,7 +263,7 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
             rc = embedding_refresh(e, err);
         }
         if (rc == U2I_OK) {
-            rc = learnt_refresh(e, err);
+            rc = trained_refresh(e, err);
         }
     }
     if (rc == U2I_OK && atomic_load(&e->popularity_stale)) {
@@ -282,7 +282,7 @@ int engine_read_begin(struct engine *e, u2i_error_t *err) {
     for (int i = 0;; i++) {
         U2I_TRY(engine_refresh(e, err));
         if (atomic_load(&e->taste_stale)) {
-            U2I_TRY(learnt_catch_up(e, REFRESH_TASTE_STEPS, err));
+            U2I_TRY(trained_catch_up(e, REFRESH_TASTE_STEPS, err));
         }
         U2I_TRY(e->ops->read_begin(e->store, err));
         if (i == REFRESH_ATTEMPTS ||

@@ -5,6 +5,7 @@
 #define U2I_ENGINE_SETTINGS_H
 
 #include "profile/profile.h"
+#include "rules.h"
 #include "store/store.h"
 #include "u2i.h"
 
@@ -13,6 +14,18 @@ struct action {
     char name[U2I_ACTION_MAX_BYTES + 1];
     float weight; /* < 0: a dislike that also pulls away; 0: neither likes nor counts as seen */
     bool exclude; /* the item is never recommended to this user again */
+};
+
+/* Ranking rules, as text and parsed; both owned, NULL = none. */
+struct settings_rules {
+    char *text;
+    struct rules *parsed;
+};
+
+enum settings_mode {
+    SETTINGS_HYBRID = 0,   /* learnt vectors, moved by every event */
+    SETTINGS_REALTIME = 1, /* nothing learnt: content, neighbours and popularity of this moment */
+    SETTINGS_OFFLINE = 2   /* learnt vectors of the last training, users' events up to it */
 };
 
 struct settings {
@@ -26,6 +39,11 @@ struct settings {
     struct index_config index; /* of items' and users' vectors */
     struct action *actions;    /* sorted by name */
     size_t actions_n, actions_cap;
+    int mode;         /* enum settings_mode */
+    double diversity; /* 0..1 */
+    struct settings_rules rules;
+    int train_auto;            /* 0 off, 1 on */
+    double train_after_events; /* share of the log that has to be new */
 };
 
 int settings_init(struct settings *s, u2i_error_t *err); /* the defaults */
@@ -33,7 +51,7 @@ void settings_free(struct settings *s);
 /* Parses and stores one value; NULL = the default (an added action is removed). U2I_ENOTFOUND for an
  * unknown name, U2I_EINVAL with what is accepted; s is unchanged then. */
 int settings_put(struct settings *s, const char *name, const char *value, u2i_error_t *err);
-/* Value as text into buf. U2I_ENOTFOUND. */
+/* Value as text into buf. U2I_ENOTFOUND, U2I_EINVAL (does not fit; the message says how much it needs). */
 int settings_print(const struct settings *s, const char *name, char *buf, size_t bytes,
                    u2i_error_t *err);
 /* Every setting in order of name, as the public scan shows it; non-zero from fn stops. */

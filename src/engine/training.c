@@ -15,7 +15,7 @@
 /* Content vectors that a training looks at; of larger catalogues an even sample. */
 #define TRAINING_CONTENT_MAX 50000u
 
-float learnt_weight(const struct action *a, float value) {
+float trained_weight(const struct action *a, float value) {
     if (a == NULL || a->exclude || a->weight <= 0) {
         return 0;
     }
@@ -38,7 +38,7 @@ static int training_add(void *ctx, const struct store_event *ev,
                         const struct store_event_row *row) {
     struct training_log *log = ctx;
     const struct action *a = settings_action(&log->settings, ev->action);
-    const float weight = learnt_weight(a, row->value);
+    const float weight = trained_weight(a, row->value);
     if (row->time_ms > log->until_ms || a == NULL || (weight == 0 && !a->exclude)) {
         return 0; /* an impression tells nothing */
     }
@@ -125,7 +125,7 @@ static enum model_check training_check(const char *name) {
     return name == NULL ? MODEL_CHECK_AUTO : name[0] == 't' ? MODEL_CHECK_TIME : MODEL_CHECK_USERS;
 }
 
-static int training_learn(struct engine *e, const u2i_train_options_t *opt, struct learnt *out,
+static int training_learn(struct engine *e, const u2i_train_options_t *opt, struct trained *out,
                           u2i_error_t *err) {
     struct training_log log = {.until_ms = opt->now_ms == 0 ? INT64_MAX : opt->now_ms,
                                .newest_ms = INT64_MIN};
@@ -159,7 +159,7 @@ static int training_learn(struct engine *e, const u2i_train_options_t *opt, stru
 }
 
 /* Unlike any other, also of another process at the same time. */
-static void training_name(const struct engine *e, struct learnt *l) {
+static void training_name(const struct engine *e, struct trained *l) {
     const uint64_t seed[] = {(uint64_t)clock_ticks_ns(e->clock), (uint64_t)clock_now_ms(e->clock)};
     (void)snprintf(l->token, sizeof(l->token), "%016llx", 
                    (unsigned long long)hash_bytes(seed, sizeof(seed), (uintptr_t)e->ops + l->version));
@@ -167,26 +167,26 @@ static void training_name(const struct engine *e, struct learnt *l) {
 
 /* Stores the model, puts it in use and tells everybody. What was in use before is kept to go back to, what
  * was before that is deleted. */
-static int training_publish(struct engine *e, struct learnt *fresh,
-                            const struct learnt_tokens *old_tokens, u2i_error_t *err) {
-    const struct learnt_tokens old = *old_tokens;
-    struct learnt_tokens tokens;
+static int training_publish(struct engine *e, struct trained *fresh,
+                            const struct trained_tokens *old_tokens, u2i_error_t *err) {
+    const struct trained_tokens old = *old_tokens;
+    struct trained_tokens tokens;
     training_name(e, fresh);
-    U2I_TRY(learnt_save(e, fresh, err));
+    U2I_TRY(trained_save(e, fresh, err));
     memcpy(tokens.newest, fresh->token, sizeof(tokens.newest));
     memcpy(tokens.before, old.newest, sizeof(tokens.before));
     atomic_store(&e->training_ends, true);
-    int rc = learnt_use(e, fresh, err);
+    int rc = trained_use(e, fresh, err);
     if (rc == U2I_OK) {
-        rc = learnt_announce(e, &tokens, err);
+        rc = trained_announce(e, &tokens, err);
     }
     atomic_store(&e->training_ends, false);
     atomic_store(&e->settings_stale, true); /* what is in use is what the settings say in the end */
     if (rc == U2I_OK) {
-        learnt_forget(e, old.before);
+        trained_forget(e, old.before);
         return engine_refresh(e, err);
     }
-    learnt_forget(e, tokens.newest);
+    trained_forget(e, tokens.newest);
     (void)engine_refresh(e, NULL); /* the first error is the one to report */
     return rc;
 }
@@ -206,18 +206,18 @@ static int training_begin(struct engine *e, u2i_error_t *err) {
 }
 
 /* What is in use, and which tokens the settings name. */
-static int training_now(struct engine *e, struct learnt_tokens *tokens, uint32_t *version,
+static int training_now(struct engine *e, struct trained_tokens *tokens, uint32_t *version,
                         u2i_error_t *err) {
     U2I_TRY(engine_read_begin(e, err));
     *tokens = e->tokens;
-    *version = e->learnt.version;
+    *version = e->trained.version;
     e->ops->read_end(e->store);
     return U2I_OK;
 }
 
 int engine_train(struct engine *e, const u2i_train_options_t *opt, u2i_error_t *err) {
-    struct learnt fresh = {0};
-    struct learnt_tokens old;
+    struct trained fresh = {0};
+    struct trained_tokens old;
     U2I_TRY(training_begin(e, err));
     int rc = training_now(e, &old, &fresh.version, err);
     fresh.version++;
@@ -233,7 +233,7 @@ int engine_train(struct engine *e, const u2i_train_options_t *opt, u2i_error_t *
 }
 
 int engine_untrain(struct engine *e, bool all, u2i_error_t *err) {
-    struct learnt_tokens old, tokens = {0};
+    struct trained_tokens old, tokens = {0};
     uint32_t version;
     U2I_TRY(training_begin(e, err));
     int rc = training_now(e, &old, &version, err);
@@ -248,11 +248,11 @@ int engine_untrain(struct engine *e, bool all, u2i_error_t *err) {
     if (!all) {
         memcpy(tokens.newest, old.before, sizeof(tokens.newest));
     }
-    rc = learnt_announce(e, &tokens, err);
+    rc = trained_announce(e, &tokens, err);
     if (rc == U2I_OK) {
-        learnt_forget(e, old.newest);
+        trained_forget(e, old.newest);
         if (all) {
-            learnt_forget(e, old.before);
+            trained_forget(e, old.before);
         }
         rc = engine_refresh(e, err);
     }
@@ -265,7 +265,7 @@ out:
 
 int engine_scan_training(struct engine *e, u2i_figure_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(engine_read_begin(e, err));
-    const struct learnt *l = &e->learnt;
+    const struct trained *l = &e->trained;
     if (l->model != NULL) {
         const u2i_figure_t own[] = {
             {"version", (double)l->version, "how many trainings there have been"},

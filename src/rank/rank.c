@@ -25,6 +25,20 @@ float rank_probability(const struct rank_scale *scale, float score) {
     return 0;
 }
 
+float rank_score_of(const struct rank_scale *scale, double probability) {
+    const double p = rank_clamp(probability, 1e-9, 1 - 1e-9);
+    switch (scale->unit) {
+    case RANK_LOGIT:
+        assert(scale->slope > 0);
+        return (float)((log(p / (1 - p)) - scale->intercept) / scale->slope);
+    case RANK_COSINE:
+        return (float)(2 * p - 1);
+    case RANK_SHARE:
+        return (float)p;
+    }
+    return 0;
+}
+
 float rank_boost_term(const struct rank_scale *scale, float score, double factor) {
     const double f = rank_clamp(factor, 1 / RANK_FACTOR_MAX, RANK_FACTOR_MAX);
     if (scale->unit == RANK_LOGIT) {

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define RANK_PARTS_MAX      12u   /* what they mean is the caller's business */
-#define RANK_CAPS_MAX       8u    /* rank_cap i looks at key[i] */
+#define RANK_CAPS_MAX       12u   /* rank_cap i looks at key[i] */
 #define RANK_LANES_MAX      16u   /* lane i is bit i of a candidate's lanes */
 #define RANK_CANDIDATES_MAX 65536 /* of one list */
 #define RANK_FACTOR_MAX     1e6   /* a boost is kept within 1 / this .. this */
@@ -41,6 +41,8 @@ struct rank_scale {
 /* Of a logit: 1 / (1 + exp(-(intercept + slope x score))). Of a cosine (1 + score) / 2, of a share the
  * score itself: not estimates, but in the same order and between 0 and 1. */
 float rank_probability(const struct rank_scale *scale, float score);
+/* The score that has this probability, which is kept within 1e-9 .. 1 - 1e-9. */
+float rank_score_of(const struct rank_scale *scale, double probability);
 /* What multiplying the odds by `factor` (> 0) adds to `score`: ln(factor) / slope. Without a calibration
  * there are no odds; there the distance from 0 is multiplied, downwards for factors under 1:
  * score x (factor - 1) for score >= 0, and score x (1 / factor - 1) below 0. */

@@ -12,43 +12,43 @@
 
 #include <stdio.h>
 
-#define LEARNT_MAGIC      0x3174726cu /* "lrt1" */
-#define LEARNT_BLOB_BYTES ((size_t)16 << 20)
-#define LEARNT_NAME_BYTES 64
-#define LEARNT_STEP       1024u /* items given a vector between two looks at the lock */
+#define TRAINED_MAGIC      0x3174726cu /* "lrt1" */
+#define TRAINED_BLOB_BYTES ((size_t)16 << 20)
+#define TRAINED_NAME_BYTES 64
+#define TRAINED_STEP       1024u /* items given a vector between two looks at the lock */
 
 /* ---- As bytes --------------------------------------------------------------------------------- */
 
-static void learnt_blob_name(char *name, const char *token, uint32_t part) {
-    (void)snprintf(name, LEARNT_NAME_BYTES, "model.%s.%u", token, part); /* fits: tokens are short */
+static void trained_blob_name(char *name, const char *token, uint32_t part) {
+    (void)snprintf(name, TRAINED_NAME_BYTES, "model.%s.%u", token, part); /* fits: tokens are short */
 }
 
-static int learnt_put_blobs(struct engine *e, const char *token, const struct buf *bytes,
+static int trained_put_blobs(struct engine *e, const char *token, const struct buf *bytes,
                             u2i_error_t *err) {
-    char name[LEARNT_NAME_BYTES];
+    char name[TRAINED_NAME_BYTES];
     uint32_t part = 0;
-    for (size_t at = 0; at < bytes->len; at += LEARNT_BLOB_BYTES, part++) {
+    for (size_t at = 0; at < bytes->len; at += TRAINED_BLOB_BYTES, part++) {
         const size_t left = bytes->len - at;
-        learnt_blob_name(name, token, part);
+        trained_blob_name(name, token, part);
         U2I_TRY(e->ops->put_blob(e->store, name, bytes->data + at,
-                                 left < LEARNT_BLOB_BYTES ? left : LEARNT_BLOB_BYTES, err));
+                                 left < TRAINED_BLOB_BYTES ? left : TRAINED_BLOB_BYTES, err));
     }
     return U2I_OK;
 }
 
-static int learnt_get_blobs(struct engine *e, const char *token, struct buf *out,
+static int trained_get_blobs(struct engine *e, const char *token, struct buf *out,
                             u2i_error_t *err) {
     struct buf part = {0};
-    char name[LEARNT_NAME_BYTES];
+    char name[TRAINED_NAME_BYTES];
     int rc = U2I_OK;
     for (uint32_t i = 0; rc == U2I_OK; i++) {
-        learnt_blob_name(name, token, i);
+        trained_blob_name(name, token, i);
         buf_reset(&part);
         rc = e->ops->get_blob(e->store, name, &part, err);
         if (rc == U2I_OK) {
             buf_put(out, part.data, part.len);
         }
-        if (rc == U2I_OK && part.len < LEARNT_BLOB_BYTES) {
+        if (rc == U2I_OK && part.len < TRAINED_BLOB_BYTES) {
             break;
         }
     }
@@ -60,12 +60,12 @@ static int learnt_get_blobs(struct engine *e, const char *token, struct buf *out
     return rc == U2I_OK && out->failed ? error_oom(err) : rc;
 }
 
-void learnt_forget(struct engine *e, const char *token) {
-    char name[LEARNT_NAME_BYTES];
+void trained_forget(struct engine *e, const char *token) {
+    char name[TRAINED_NAME_BYTES];
     struct buf part = {0};
     int rc = token[0] == '\0' ? U2I_ENOTFOUND : U2I_OK;
     for (uint32_t i = 0; rc == U2I_OK; i++) {
-        learnt_blob_name(name, token, i);
+        trained_blob_name(name, token, i);
         buf_reset(&part);
         rc = e->ops->get_blob(e->store, name, &part, NULL);
         if (rc == U2I_OK) {
@@ -75,9 +75,9 @@ void learnt_forget(struct engine *e, const char *token) {
     buf_free(&part);
 }
 
-int learnt_save(struct engine *e, const struct learnt *l, u2i_error_t *err) {
-    const struct learnt_header h = {
-        LEARNT_MAGIC, l->version, l->weight_max, 0, l->now_ms, l->events};
+int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
+    const struct trained_header h = {
+        TRAINED_MAGIC, l->version, l->weight_max, 0, l->now_ms, l->events};
     struct buf bytes = {0};
     buf_put(&bytes, &h, sizeof(h));
     int rc = model_save(l->model, &bytes, err);
@@ -85,23 +85,23 @@ int learnt_save(struct engine *e, const struct learnt *l, u2i_error_t *err) {
         rc = error_oom(err);
     }
     if (rc == U2I_OK) {
-        rc = learnt_put_blobs(e, l->token, &bytes, err);
+        rc = trained_put_blobs(e, l->token, &bytes, err);
     }
     buf_free(&bytes);
     return rc;
 }
 
-static int learnt_load(struct engine *e, const char *token, struct learnt *out, u2i_error_t *err) {
+static int trained_load(struct engine *e, const char *token, struct trained *out, u2i_error_t *err) {
     struct buf bytes = {0};
-    struct learnt_header h;
-    *out = (struct learnt){0};
-    int rc = learnt_get_blobs(e, token, &bytes, err);
+    struct trained_header h;
+    *out = (struct trained){0};
+    int rc = trained_get_blobs(e, token, &bytes, err);
     if (rc == U2I_OK && bytes.len < sizeof(h)) {
         rc = error_set(err, U2I_ECORRUPT, "what was learnt (%s) is cut short", token);
     }
     if (rc == U2I_OK) {
         memcpy(&h, bytes.data, sizeof(h));
-        rc = h.magic != LEARNT_MAGIC || !(h.weight_max > 0)
+        rc = h.magic != TRAINED_MAGIC || !(h.weight_max > 0)
                  ? error_set(err, U2I_ECORRUPT, "what was learnt (%s) is damaged", token)
                  : model_load(bytes.data + sizeof(h), bytes.len - sizeof(h), &out->model, err);
     }
@@ -118,28 +118,28 @@ static int learnt_load(struct engine *e, const char *token, struct learnt *out, 
 
 /* ---- The one in use --------------------------------------------------------------------------- */
 
-struct learnt_exchange {
+struct trained_exchange {
     struct engine *e;
-    struct learnt learnt;
+    struct trained model;
 };
 
-static void learnt_swap(void *ctx) {
-    struct learnt_exchange *x = ctx;
-    const struct learnt old = x->e->learnt;
-    x->e->learnt = x->learnt;
-    x->learnt = old;
-    x->e->all_taste_stale = x->e->learnt.model != NULL;
+static void trained_swap(void *ctx) {
+    struct trained_exchange *x = ctx;
+    const struct trained old = x->e->trained;
+    x->e->trained = x->model;
+    x->model = old;
+    x->e->all_taste_stale = x->e->trained.model != NULL;
     atomic_store(&x->e->taste_stale, x->e->all_taste_stale);
 }
 
 /* Under `exchanging`. */
-static int learnt_exchange(struct engine *e, struct learnt *fresh, u2i_error_t *err) {
-    struct learnt_exchange x = {e, *fresh};
+static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t *err) {
+    struct trained_exchange x = {e, *fresh};
     uint32_t *rows = NULL;
     float *vectors = NULL;
     int rc = U2I_OK;
     if (fresh->model == NULL) {
-        rc = e->ops->exchange_taste(e->store, NULL, learnt_swap, &x, err);
+        rc = e->ops->exchange_taste(e->store, NULL, trained_swap, &x, err);
         goto out;
     }
     const uint32_t n = model_count(fresh->model), dim = model_dim(fresh->model);
@@ -154,27 +154,27 @@ static int learnt_exchange(struct engine *e, struct learnt *fresh, u2i_error_t *
         memcpy(vectors + (size_t)k * dim, model_out(fresh->model, rows[k]), dim * sizeof(*vectors));
     }
     const struct store_vectors v = {dim, model_norm_max(fresh->model), rows, vectors, n};
-    rc = e->ops->exchange_taste(e->store, &v, learnt_swap, &x, err);
+    rc = e->ops->exchange_taste(e->store, &v, trained_swap, &x, err);
 out:
     mem_free(vectors);
     mem_free(rows);
     if (rc == U2I_OK) {
-        model_free(x.learnt.model); /* the one that was in use */
-        *fresh = (struct learnt){0};
+        model_free(x.model.model); /* the one that was in use */
+        *fresh = (struct trained){0};
     }
     return rc;
 }
 
-int learnt_use(struct engine *e, struct learnt *fresh, u2i_error_t *err) {
+int trained_use(struct engine *e, struct trained *fresh, u2i_error_t *err) {
     (void)pthread_mutex_lock(&e->exchanging);
-    const int rc = learnt_exchange(e, fresh, err);
+    const int rc = trained_exchange(e, fresh, err);
     (void)pthread_mutex_unlock(&e->exchanging);
     return rc;
 }
 
 /* "TOKEN PREVIOUS", either may be "-". */
-void learnt_parse(const char *value, struct learnt_tokens *out) {
-    *out = (struct learnt_tokens){0};
+void trained_parse(const char *value, struct trained_tokens *out) {
+    *out = (struct trained_tokens){0};
     if (value != NULL && sscanf(value, "%23s %23s", out->newest, out->before) < 1) {
         return;
     }
@@ -182,22 +182,22 @@ void learnt_parse(const char *value, struct learnt_tokens *out) {
     out->before[0] = out->before[0] == '-' ? '\0' : out->before[0];
 }
 
-int learnt_announce(struct engine *e, const struct learnt_tokens *t, u2i_error_t *err) {
+int trained_announce(struct engine *e, const struct trained_tokens *t, u2i_error_t *err) {
     char value[64];
     (void)snprintf(value, sizeof(value), "%s %s", t->newest[0] == '\0' ? "-" : t->newest,
                    t->before[0] == '\0' ? "-" : t->before);
-    return e->ops->put_setting(e->store, LEARNT_SETTING, value, err);
+    return e->ops->put_setting(e->store, TRAINED_SETTING, value, err);
 }
 
-int learnt_refresh(struct engine *e, u2i_error_t *err) {
-    if (atomic_load(&e->training_ends) || strcmp(e->tokens.newest, e->learnt.token) == 0) {
+int trained_refresh(struct engine *e, u2i_error_t *err) {
+    if (atomic_load(&e->training_ends) || strcmp(e->tokens.newest, e->trained.token) == 0) {
         return U2I_OK;
     }
-    struct learnt fresh = {0};
+    struct trained fresh = {0};
     int rc = U2I_OK;
     if (e->tokens.newest[0] != '\0') {
         u2i_error_t why = {0};
-        rc = learnt_load(e, e->tokens.newest, &fresh, &why);
+        rc = trained_load(e, e->tokens.newest, &fresh, &why);
         if (rc == U2I_ENOMEM) {
             return error_oom(err);
         }
@@ -206,29 +206,29 @@ int learnt_refresh(struct engine *e, u2i_error_t *err) {
             (void)snprintf(fresh.token, sizeof(fresh.token), "%s", e->tokens.newest);
         }
     }
-    rc = learnt_use(e, &fresh, err);
+    rc = trained_use(e, &fresh, err);
     model_free(fresh.model);
     return rc;
 }
 
-void learnt_close(struct engine *e) {
-    model_free(e->learnt.model);
+void trained_close(struct engine *e) {
+    model_free(e->trained.model);
 }
 
 /* ---- Items that are new ----------------------------------------------------------------------- */
 
-struct learnt_rows {
+struct trained_rows {
     struct engine *e;
-    uint32_t rows[LEARNT_STEP];
-    bool none[LEARNT_STEP]; /* there is no vector for it */
+    uint32_t rows[TRAINED_STEP];
+    bool none[TRAINED_STEP]; /* there is no vector for it */
     uint32_t n;
-    float *vectors; /* [LEARNT_STEP][dim] */
+    float *vectors; /* [TRAINED_STEP][dim] */
     uint32_t dim;
 };
 
 /* Takes the next marked rows. While no read section is open. */
-static void learnt_take(void *ctx) {
-    struct learnt_rows *r = ctx;
+static void trained_take(void *ctx) {
+    struct trained_rows *r = ctx;
     struct engine *e = r->e;
     if (e->all_taste_stale) {
         roaring_bitmap_add_range(e->stale_taste, 0, e->ops->item_end(e->store));
@@ -236,10 +236,10 @@ static void learnt_take(void *ctx) {
     }
     roaring_uint32_iterator_t it;
     roaring_init_iterator(e->stale_taste, &it);
-    r->n = e->learnt.model == NULL
+    r->n = e->trained.model == NULL
                ? 0
-               : roaring_read_uint32_iterator(&it, r->rows, LEARNT_STEP);
-    if (r->n < LEARNT_STEP) {
+               : roaring_read_uint32_iterator(&it, r->rows, TRAINED_STEP);
+    if (r->n < TRAINED_STEP) {
         roaring_bitmap_clear(e->stale_taste);
     } else {
         roaring_bitmap_remove_range(e->stale_taste, 0, (uint64_t)r->rows[r->n - 1] + 1);
@@ -248,22 +248,22 @@ static void learnt_take(void *ctx) {
 }
 
 /* Inside a read section. */
-static void learnt_find(struct learnt_rows *r) {
+static void trained_find(struct trained_rows *r) {
     struct engine *e = r->e;
     for (uint32_t i = 0; i < r->n; i++) {
         float *const v = r->vectors + (size_t)i * r->dim;
-        const float *const known = model_out(e->learnt.model, r->rows[i]);
+        const float *const known = model_out(e->trained.model, r->rows[i]);
         const float *const content = e->ops->vector(e->store, STORE_CONTENT, r->rows[i]);
         r->none[i] = !e->ops->item_live(e->store, r->rows[i]);
         if (!r->none[i] && known != NULL) {
             memcpy(v, known, r->dim * sizeof(*v));
         } else if (!r->none[i]) {
-            r->none[i] = content == NULL || !model_predict(e->learnt.model, content, v);
+            r->none[i] = content == NULL || !model_predict(e->trained.model, content, v);
         }
     }
 }
 
-static int learnt_put(const struct learnt_rows *r, u2i_error_t *err) {
+static int trained_put(const struct trained_rows *r, u2i_error_t *err) {
     struct engine *e = r->e;
     for (uint32_t i = 0, end; i < r->n; i = end) { /* neighbours of one kind go together */
         for (end = i + 1; end < r->n && r->none[end] == r->none[i];) {
@@ -276,31 +276,31 @@ static int learnt_put(const struct learnt_rows *r, u2i_error_t *err) {
 }
 
 /* What is changed between looking and putting is marked again. Under `exchanging`, so the model stays. */
-static int learnt_step(struct learnt_rows *r, u2i_error_t *err) {
+static int trained_step(struct trained_rows *r, u2i_error_t *err) {
     struct engine *e = r->e;
-    e->ops->alone(e->store, learnt_take, r);
+    e->ops->alone(e->store, trained_take, r);
     if (r->n == 0) {
         return U2I_OK;
     }
-    r->dim = model_dim(e->learnt.model);
+    r->dim = model_dim(e->trained.model);
     r->vectors = alloc_array((size_t)r->n * r->dim, sizeof(*r->vectors));
     int rc = r->vectors == NULL ? error_oom(err) : e->ops->read_begin(e->store, err);
     if (rc == U2I_OK) {
-        learnt_find(r);
+        trained_find(r);
         e->ops->read_end(e->store);
-        rc = learnt_put(r, err);
+        rc = trained_put(r, err);
     }
     mem_free(r->vectors);
     return rc;
 }
 
-int learnt_catch_up(struct engine *e, uint32_t steps, u2i_error_t *err) {
-    struct learnt_rows *r = mem_alloc(sizeof(*r));
+int trained_catch_up(struct engine *e, uint32_t steps, u2i_error_t *err) {
+    struct trained_rows *r = mem_alloc(sizeof(*r));
     int rc = r == NULL ? error_oom(err) : U2I_OK;
     (void)pthread_mutex_lock(&e->exchanging);
     for (uint32_t i = 0; i < steps && rc == U2I_OK && atomic_load(&e->taste_stale); i++) {
         r->e = e;
-        rc = learnt_step(r, err);
+        rc = trained_step(r, err);
     }
     (void)pthread_mutex_unlock(&e->exchanging);
     mem_free(r);
