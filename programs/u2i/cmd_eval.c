@@ -114,8 +114,7 @@ static const struct example eval_examples[] = {
     {"u2i eval --items items.csv --split split0 -v 'default:' -v 'content: train=no' --plot "
      "eval.svg",
      "two variants side by side, with the interval of their difference, and a picture"},
-    {"u2i eval --items items.csv --split split0 --split split1 -v 'u2i:' --answers "
-     "'peer=peer-{split}.csv'",
+    {"u2i eval --items items.csv --split s0 --split s1 -v 'u2i:' --answers 'peer=peer-{split}.csv'",
      "against another recommender's answers, folds taken together"},
     {0}};
 
