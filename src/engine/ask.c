@@ -109,7 +109,9 @@ int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_
         if (all == NULL) {
             return error_oom(err);
         }
-        memcpy(all, a->candidates, a->n * sizeof(*all));
+        if (a->n > 0) {
+            memcpy(all, a->candidates, a->n * sizeof(*all));
+        }
         a->candidates = all;
         a->cap = cap;
     }

@@ -196,7 +196,9 @@ static int ask_learnt(struct ask *a, u2i_error_t *err) {
     if (a->e->settings.mode == SETTINGS_HYBRID) {
         U2I_TRY(lately_build(a, err));
     }
-    U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
+    if (model_dim(a->e->trained.model) > 0) {
+        U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
+    }
     for (uint32_t i = 0; i < n; i++) {
         U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
     }

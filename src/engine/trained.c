@@ -138,7 +138,7 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
     uint32_t *rows = NULL;
     float *vectors = NULL;
     int rc = U2I_OK;
-    if (fresh->model == NULL) {
+    if (fresh->model == NULL || model_dim(fresh->model) == 0) { /* only sparse parts, or none */
         rc = e->ops->exchange_taste(e->store, NULL, trained_swap, &x, err);
         goto out;
     }
@@ -236,7 +236,7 @@ static void trained_take(void *ctx) {
     }
     roaring_uint32_iterator_t it;
     roaring_init_iterator(e->stale_taste, &it);
-    r->n = e->trained.model == NULL
+    r->n = e->trained.model == NULL || model_dim(e->trained.model) == 0
                ? 0
                : roaring_read_uint32_iterator(&it, r->rows, TRAINED_STEP);
     if (r->n < TRAINED_STEP) {
