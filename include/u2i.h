@@ -374,6 +374,14 @@ U2I_API int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t valu
 /* value NULL = back to the default. U2I_EINVAL says what the setting accepts. */
 U2I_API int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err);
 
+/* A preset is a set of settings and ranking rules to start from: "ecommerce", "content", "recruitment",
+ * "dating" (docs/verticals/). Using it sets them in one go; each can be changed afterwards.
+ * U2I_ENOTFOUND names those that there are; U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+U2I_API int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err);
+/* Return non-zero to stop. Strings are static. */
+typedef int (*u2i_preset_fn)(void *ctx, const char *name, const char *help);
+U2I_API void u2i_scan_presets(u2i_preset_fn fn, void *ctx);
+
 /* ---- Care --------------------------------------------------------------------------------- */
 
 typedef struct u2i_stats {

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "check.h"
 #include "engine/engine.h"
+#include "engine/presets.h"
 #include "vec/vec.h"
 
 #include <stdio.h>
@@ -360,6 +361,18 @@ int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *
     U2I_TRY(api_begin(u, err));
     return name == NULL ? api_missing("name", err)
                         : api_end(engine_set_setting(u->engine, name, value, err), err);
+}
+
+int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return name == NULL ? api_missing("name", err)
+                        : api_end(preset_use(u->engine, name, err), err);
+}
+
+void u2i_scan_presets(u2i_preset_fn fn, void *ctx) {
+    const struct preset *p = preset_at(0);
+    for (size_t i = 0; p != NULL && fn(ctx, p->name, p->help) == 0; p = preset_at(++i)) {
+    }
 }
 
 int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {

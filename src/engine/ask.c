@@ -32,20 +32,34 @@ int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err) {
 #define ASK_SPARE       20u
 #define ASK_SPARE_RULES 200u
 
+double ask_diversity(const struct ask *a) {
+    return a->q->diversity > 0 ? a->q->diversity : a->e->settings.diversity;
+}
+
+/* Called inside the read section, where the settings stand still. */
 static uint32_t ask_wanted(const struct ask *a) {
-    const bool reordered = a->q->diversity > 0;
+    const bool reordered =
+        ask_diversity(a) > 0 || a->own_rules != NULL || a->e->settings.rules.parsed != NULL;
     return 2 * a->k + (reordered ? ASK_SPARE_RULES : ASK_SPARE);
+}
+
+static int ask_room(struct ask *a, bool recommend, u2i_error_t *err) {
+    a->want = recommend ? ask_wanted(a) : a->k;
+    a->hits = arena_array(&a->arena, a->want, sizeof(*a->hits));
+    return a->hits == NULL ? error_oom(err) : U2I_OK;
 }
 
 static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     a->k = q->limit;
-    a->want = what == ENGINE_RECOMMEND ? ask_wanted(a) : a->k;
     a->exclude = roaring_bitmap_create();
     a->order = arena_array(&a->arena, a->k, sizeof(*a->order));
-    a->hits = arena_array(&a->arena, a->want, sizeof(*a->hits));
-    if (a->exclude == NULL || a->order == NULL || a->hits == NULL) {
+    if (a->exclude == NULL || a->order == NULL) {
         return error_oom(err);
+    }
+    a->now_ms = q->time_ms != 0 ? q->time_ms : clock_now_ms(a->e->clock);
+    if (q->rules != NULL && what != ENGINE_SIMILAR_USERS) {
+        U2I_TRY(rules_parse(q->rules, &a->own_rules, err));
     }
     if (q->timeout_ms > 0) {
         a->deadline.clock = a->e->clock;
@@ -67,7 +81,7 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
 
 /* ---- What must not be named ------------------------------------------------------------------- */
 
-static void ask_exclude(struct ask *a) {
+static int ask_exclude(struct ask *a, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     for (size_t i = 0; i < q->exclude_n; i++) {
         const uint32_t row = a->e->ops->item_row(a->e->store, q->exclude[i]);
@@ -75,10 +89,14 @@ static void ask_exclude(struct ask *a) {
             roaring_bitmap_add(a->exclude, row);
         }
     }
+    if (asked_returns(a)) {
+        return asked_hide(a, err);
+    }
     if (a->history != NULL) {
         const bool keep_seen = (q->flags & U2I_KEEP_SEEN) != 0;
         roaring_bitmap_or_inplace(a->exclude, keep_seen ? a->history->disliked : a->history->acted);
     }
+    return U2I_OK;
 }
 
 /* ---- Retrieving ----------------------------------------------------------------------------- */
@@ -109,6 +127,8 @@ int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_
         c->part[part] = a->hits[i].score;
         rank_sum(c);
     }
+    a->scales[a->tier] =
+        (struct rank_scale){part == ASK_POPULARITY ? RANK_SHARE : RANK_COSINE, 0, 1};
     a->tier += n > 0;
     return U2I_OK;
 }
@@ -118,6 +138,7 @@ int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
                                    .vector = vector,
                                    .k = a->want - a->n,
                                    .filter = a->filter,
+                                   .among = a->among,
                                    .exclude = a->exclude,
                                    .deadline = &a->deadline,
                                    .explain = &a->explain};
@@ -148,6 +169,7 @@ int ask_popular(struct ask *a, u2i_error_t *err) {
                                  .ctx = &order,
                                  .k = a->want - a->n,
                                  .filter = a->filter,
+                                 .among = a->among,
                                  .exclude = a->exclude,
                                  .deadline = &a->deadline};
     uint32_t n = 0;
@@ -212,8 +234,13 @@ static void ask_keep_order(struct ask *a) {
 
 static int ask_retrieve(struct ask *a, enum engine_question what, u2i_error_t *err) {
     U2I_TRY(ask_find_history(a, err));
+    U2I_TRY(ask_room(a, what == ENGINE_RECOMMEND, err));
     if (what != ENGINE_SIMILAR_USERS) {
-        ask_exclude(a);
+        U2I_TRY(asked_begin(a, err));
+        U2I_TRY(ask_exclude(a, err));
+        if (a->rules.nothing) {
+            return U2I_OK; /* a rule that must hold asks for what the user doesn't have */
+        }
     }
     switch (what) {
     case ENGINE_RECOMMEND:
@@ -242,6 +269,7 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     a->learnt = NULL;
     a->n = a->order_n = a->tier = 0;
     a->lately_n = 0;
+    a->cap = 0;
     a->moved = false;
     a->explain = (struct store_explain){0};
     U2I_TRY(engine_read_begin(a->e, err));
@@ -252,6 +280,7 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     if (rc == U2I_OK) {
         rc = ask_answer(a, what == ENGINE_SIMILAR_USERS, out, err);
     }
+    asked_end(a);
     ask_drop_history(a);
     e->ops->read_end(e->store);
     return rc;
@@ -272,6 +301,7 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
         }
     }
     filter_free(a.filter);
+    rules_free(a.own_rules);
     if (a.exclude != NULL) {
         roaring_bitmap_free(a.exclude);
     }

@@ -3,6 +3,8 @@
  *   ask.c            the life of a question; popular, similar and search
  *   ask_session.c    the user's history, with what the question itself says was done
  *   ask_recommend.c  candidates for a user: taste, profile, cold start, popularity
+ *   ask_rules.c      ranking rules: what must hold, what is better or worse
+ *   ask_two_sided.c  scores that count what the other side wants
  *   ask_lately.c     what others did lately
  *   ask_answer.c     the list as the caller gets it, with reasons
  *
@@ -13,6 +15,7 @@
 #include "engine_internal.h"
 #include "rank/rank.h"
 #include "result.h"
+#include "rules.h"
 
 /* The parts of a candidate's score: those of the model, then what is not learnt. */
 enum ask_part {
@@ -29,6 +32,8 @@ struct lately_pull {
     float value;
 };
 
+#define ASK_TIERS_MAX 8
+
 struct ask {
     struct engine *e;
     const u2i_query_t *q;
@@ -44,12 +49,22 @@ struct ask {
 
     struct taste taste;        /* content profile; empty where the model answers */
     struct model_user *learnt; /* NULL = the model has no say */
-    struct model_event *learnt_events;
-    const uint32_t *learnt_latest; /* by learnt_events: index into history->events */
+    uint32_t *learnt_index;     /* of the events that it was given: their index in history->events */
 
     struct lately_pull *lately; /* in order of row */
     uint32_t lately_n;
 
+    int64_t now_ms;
+    struct rules *own_rules; /* of the question; NULL = none */
+    bool ruled;              /* there are rules, and `rules` and `view` are set: */
+    struct rules_bound rules;
+    struct rules_view view;
+    struct attrs *user_attrs;  /* of the asking user, if there are rules; NULL = none */
+    roaring_bitmap_t *among;   /* rows that pass the rules' filters; NULL = all */
+    struct asked_event *log;   /* the user's whole log, if a rule asks for it */
+    size_t log_n, log_shown; /* events; the first impression: these are last, in order of row */
+
+    struct rank_scale scales[ASK_TIERS_MAX]; /* of the candidates' scores, by tier */
     struct rank_candidate *candidates;
     uint32_t n, cap; /* candidates, and room for them */
     uint32_t want;   /* how many to find; k if they are the answer as they come */
@@ -70,6 +85,7 @@ static inline int ask_found(struct ask *a, int rc) {
 }
 
 /* ask.c */
+double ask_diversity(const struct ask *a); /* the question's, else the setting's */
 int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err);
 /* Takes a->hits[0..n) in as candidates of the next tier, with one part as their score; a row is taken
  * once. */
@@ -87,6 +103,21 @@ void ask_drop_history(struct ask *a);
 
 /* ask_recommend.c */
 int ask_recommend(struct ask *a, u2i_error_t *err);
+/* What the model makes of a history; *out is NULL where it has nothing to say. */
+int ask_model_user(struct engine *e, const struct history *h, struct arena *arena,
+                   struct model_user **out, u2i_error_t *err);
+
+/* ask_rules.c: binds the rules and applies those that must hold, to among and exclude; end in every case. */
+int asked_begin(struct ask *a, u2i_error_t *err);
+void asked_end(struct ask *a);
+/* Whether rules let items return that the user acted on; then asked_hide() excludes those that don't. */
+bool asked_returns(const struct ask *a);
+int asked_hide(struct ask *a, u2i_error_t *err);
+/* The other rules: terms of the candidates; caps and shares to `q`. */
+int asked_rank(struct ask *a, struct rank_query *q, u2i_error_t *err);
+
+/* ask_two_sided.c */
+int two_sided_apply(struct ask *a, u2i_error_t *err);
 
 /* ask_lately.c: fills a->lately from the history. */
 int lately_build(struct ask *a, u2i_error_t *err);

@@ -19,8 +19,11 @@ static const char *ask_part_name(uint32_t part) {
 
 static int ask_parts(struct ask *a, const struct rank_candidate *c, u2i_hit_t *hit,
                      u2i_error_t *err) {
-    u2i_part_t *parts = arena_array(&a->arena, ASK_PARTS_N, sizeof(*parts));
-    size_t n = 0;
+    size_t n = 0, terms = 0;
+    for (const struct rank_term *t = c->first; t != NULL; t = t->next) {
+        terms++;
+    }
+    u2i_part_t *parts = arena_array(&a->arena, ASK_PARTS_N + terms, sizeof(*parts));
     if (parts == NULL) {
         return error_oom(err);
     }
@@ -28,6 +31,9 @@ static int ask_parts(struct ask *a, const struct rank_candidate *c, u2i_hit_t *h
         if (c->part[i] != 0) {
             parts[n++] = (u2i_part_t){ask_part_name(i), c->part[i]};
         }
+    }
+    for (const struct rank_term *t = c->first; t != NULL; t = t->next) {
+        parts[n++] = (u2i_part_t){a->rules.list[t->rule].rule->text, t->value};
     }
     hit->parts = parts;
     hit->parts_n = n;
@@ -88,7 +94,7 @@ static int ask_pulls_learnt(struct ask *a, const struct rank_candidate *c, struc
     model_user_pulls(a->learnt, c->row, c->vector, values);
     for (size_t i = 0; i < n; i++) {
         (*out)[i] =
-            (struct ask_pull){entries[i].item, a->learnt_latest[entries[i].event], values[i]};
+            (struct ask_pull){entries[i].item, a->learnt_index[entries[i].event], values[i]};
     }
     *out_n = n;
     return ask_pulls_lately(a, c, out, out_n, err);
@@ -165,18 +171,9 @@ static int ask_because(struct ask *a, const struct rank_candidate *c, u2i_hit_t 
 
 /* ---- Hits ------------------------------------------------------------------------------------- */
 
-static struct rank_scale ask_scale(const struct ask *a, const struct rank_candidate *c) {
-    if (c->source == U2I_FROM_TASTE || c->source == U2I_FROM_NEIGHBOURS) {
-        const struct model_scale s = model_calibration(a->e->trained.model);
-        return (struct rank_scale){RANK_LOGIT, s.intercept, s.slope};
-    }
-    return (struct rank_scale){c->part[ASK_POPULARITY] != 0 ? RANK_SHARE : RANK_COSINE, 0, 1};
-}
-
 static int ask_answer_item(struct ask *a, const struct rank_candidate *c, u2i_result_t *r,
                            u2i_error_t *err) {
     struct store_item item;
-    const struct rank_scale scale = ask_scale(a, c);
     U2I_TRY(ask_found(a, a->e->ops->get_item(a->e->store, c->row, &a->arena, &item, err)));
     u2i_hit_t hit = {.id = item.id,
                      .title = item.title,
@@ -184,7 +181,7 @@ static int ask_answer_item(struct ask *a, const struct rank_candidate *c, u2i_re
                      .attrs_json = item.attrs_json,
                      .score = c->score,
                      .source = c->source,
-                     .probability = rank_probability(&scale, c->score)};
+                     .probability = rank_probability(&a->scales[c->tier], c->score)};
     const bool reasons = (a->q->flags & U2I_NO_REASONS) == 0;
     if (reasons) {
         U2I_TRY(ask_parts(a, c, &hit, err));

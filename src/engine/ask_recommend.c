@@ -86,41 +86,50 @@ static const float *ask_content_of(void *ctx, uint32_t item) {
     return e->ops->vector(e->store, STORE_CONTENT, item);
 }
 
-/* The history as the model wants it. */
-static int ask_learnt_events(struct ask *a, size_t *out_n, u2i_error_t *err) {
-    const struct engine *e = a->e;
-    const struct history *h = a->history;
+/* The history as the model wants it, and for each event its index there. */
+static int ask_model_events(const struct engine *e, const struct history *h, struct arena *arena,
+                            struct model_event **out, uint32_t **index, size_t *out_n) {
     const struct history_source from = engine_history_source(e);
-    uint32_t *latest = arena_array(&a->arena, h->n + 1, sizeof(*latest));
-    struct model_event *events = arena_array(&a->arena, h->n + 1, sizeof(*events));
+    const bool offline = e->settings.mode == SETTINGS_OFFLINE;
     size_t n = 0;
-    if (latest == NULL || events == NULL) {
-        return error_oom(err);
+    *index = arena_array(arena, h->n + 1, sizeof(**index));
+    *out = arena_array(arena, h->n + 1, sizeof(**out));
+    if (*index == NULL || *out == NULL) {
+        return U2I_ENOMEM;
     }
     for (size_t i = 0; i < h->n; i++) {
         const struct profile_event *ev = &h->events[i];
         const float w = trained_weight(history_action(&from, ev->action), ev->value);
-        if (w > 0) {
-            latest[n] = (uint32_t)i;
-            events[n++] =
+        if (w > 0 && (!offline || ev->time_ms <= e->trained.now_ms)) {
+            (*index)[n] = (uint32_t)i;
+            (*out)[n++] =
                 (struct model_event){ev->time_ms, ev->item, fminf(w / e->trained.weight_max, 1)};
         }
     }
-    a->learnt_events = events;
-    a->learnt_latest = latest;
     *out_n = n;
     return U2I_OK;
 }
 
-static int ask_learnt_user(struct ask *a, u2i_error_t *err) {
-    struct engine *e = a->e;
-    if (e->trained.model == NULL || a->history == NULL) {
+static int ask_model_user_of(struct engine *e, const struct history *h, struct arena *arena,
+                             uint32_t **index, struct model_user **out, u2i_error_t *err) {
+    struct model_question q = {.content = ask_content_of, .content_ctx = e};
+    struct model_event *events = NULL;
+    *out = NULL;
+    *index = NULL;
+    if (e->trained.model == NULL || e->settings.mode == SETTINGS_REALTIME) {
         return U2I_OK;
     }
-    struct model_question q = {.content = ask_content_of, .content_ctx = e};
-    U2I_TRY(ask_learnt_events(a, &q.n, err));
-    q.events = a->learnt_events;
-    return q.n == 0 ? U2I_OK : model_user_new(e->trained.model, &q, &a->arena, &a->learnt, err);
+    if (ask_model_events(e, h, arena, &events, index, &q.n) != U2I_OK) {
+        return error_oom(err);
+    }
+    q.events = events;
+    return q.n == 0 ? U2I_OK : model_user_new(e->trained.model, &q, arena, out, err);
+}
+
+int ask_model_user(struct engine *e, const struct history *h, struct arena *arena,
+                   struct model_user **out, u2i_error_t *err) {
+    uint32_t *index;
+    return ask_model_user_of(e, h, arena, &index, out, err);
 }
 
 static int ask_learnt_candidate(struct ask *a, uint32_t row, int32_t source, u2i_error_t *err) {
@@ -154,6 +163,9 @@ static int ask_learnt_next(struct ask *a, u2i_error_t *err) {
                            : e->ops->matches(e->store, a->filter, among, &passing, err);
     if (rc == U2I_OK) {
         roaring_bitmap_andnot_inplace(passing, a->exclude);
+        if (a->among != NULL) {
+            roaring_bitmap_and_inplace(passing, a->among);
+        }
     }
     for (uint32_t i = 0; i < n && rc == U2I_OK; i++) {
         if (roaring_bitmap_remove_checked(passing, rows[i])) { /* one is there once */
@@ -174,11 +186,16 @@ static int ask_learnt(struct ask *a, u2i_error_t *err) {
                                    .vector = model_user_query(a->learnt),
                                    .k = a->want,
                                    .filter = a->filter,
+                                   .among = a->among,
                                    .exclude = a->exclude,
                                    .deadline = &a->deadline,
                                    .explain = &a->explain};
     uint32_t n = 0;
-    U2I_TRY(lately_build(a, err));
+    const struct model_scale m = model_calibration(a->e->trained.model);
+    a->scales[a->tier] = (struct rank_scale){RANK_LOGIT, m.intercept, m.slope};
+    if (a->e->settings.mode == SETTINGS_HYBRID) {
+        U2I_TRY(lately_build(a, err));
+    }
     U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
     for (uint32_t i = 0; i < n; i++) {
         U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
@@ -191,7 +208,9 @@ static int ask_learnt(struct ask *a, u2i_error_t *err) {
 /* ---- All of it -------------------------------------------------------------------------------- */
 
 static int ask_gather(struct ask *a, u2i_error_t *err) {
-    U2I_TRY(ask_learnt_user(a, err));
+    if (a->history != NULL) {
+        U2I_TRY(ask_model_user_of(a->e, a->history, &a->arena, &a->learnt_index, &a->learnt, err));
+    }
     if (a->learnt != NULL) {
         U2I_TRY(ask_learnt(a, err));
     } else if (a->history != NULL) {
@@ -210,15 +229,27 @@ static int ask_tie(const void *ctx, uint32_t row_a, uint32_t row_b) {
     return strcmp(e->ops->item_id(e->store, row_a), e->ops->item_id(e->store, row_b));
 }
 
+/* What makes two candidates alike: taste where there is any, else content. */
+static uint32_t ask_likeness(struct ask *a) {
+    struct engine *e = a->e;
+    const enum store_space space = a->learnt != NULL ? STORE_TASTE : STORE_CONTENT;
+    for (uint32_t i = 0; i < a->n; i++) {
+        a->candidates[i].vector = e->ops->vector(e->store, space, a->candidates[i].row);
+    }
+    return a->learnt != NULL ? model_dim(e->trained.model) : e->store->dim;
+}
+
 int ask_recommend(struct ask *a, u2i_error_t *err) {
     U2I_TRY(ask_gather(a, err));
-    const struct rank_query q = {.candidates = a->candidates,
-                                 .n = a->n,
-                                 .k = a->k,
-                                 .diversity = a->q->diversity,
-                                 .dim = a->learnt == NULL ? a->e->store->dim
-                                                          : model_dim(a->e->trained.model),
-                                 .tie = ask_tie,
-                                 .tie_ctx = a->e};
+    struct rank_query q = {.candidates = a->candidates,
+                           .n = a->n,
+                           .k = a->k,
+                           .diversity = ask_diversity(a),
+                           .tie = ask_tie,
+                           .tie_ctx = a->e};
+    if (q.diversity > 0) {
+        q.dim = ask_likeness(a);
+    }
+    U2I_TRY(asked_rank(a, &q, err));
     return rank_order(&q, &a->arena, a->order, &a->order_n, err);
 }

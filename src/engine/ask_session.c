@@ -21,7 +21,6 @@ static int ask_session_events(struct ask *a, struct profile_event **out, size_t 
                               u2i_error_t *err) {
     const struct engine *e = a->e;
     const u2i_query_t *q = a->q;
-    const int64_t now_ms = q->time_ms != 0 ? q->time_ms : clock_now_ms(e->clock);
     struct profile_event *events = arena_array(&a->arena, q->session_n, sizeof(*events));
     size_t n = 0;
     if (events == NULL) {
@@ -32,7 +31,7 @@ static int ask_session_events(struct ask *a, struct profile_event **out, size_t 
         const uint32_t item = e->ops->item_row(e->store, ev->item);
         uint16_t action;
         if (item != STORE_NONE && ask_action(e, ev->action, &action)) {
-            events[n++] = (struct profile_event){.time_ms = ev->time_ms == 0 ? now_ms : ev->time_ms,
+            events[n++] = (struct profile_event){.time_ms = ev->time_ms == 0 ? a->now_ms : ev->time_ms,
                                                  .item = item,
                                                  .action = action,
                                                  .value = ev->value == 0 ? 1 : ev->value};

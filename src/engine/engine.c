@@ -94,6 +94,7 @@ static void engine_free(struct engine *e) {
     trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
+    tallies_free(e->tallies);
     covisits_free(e->covisits);
     popularity_free(e->popularity);
     settings_free(&e->settings);
@@ -251,6 +252,7 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     out->index_ef = engine_index_ef(e, &s);
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
                         popularity_bytes(e->popularity) +
+                        tallies_bytes(e->tallies) +
                         (e->trained.model == NULL ? 0 : model_bytes(e->trained.model)) +
                         roaring_bitmap_size_in_bytes(e->acted_items) + neighbours_bytes(e);
     e->ops->read_end(e->store);

@@ -25,6 +25,7 @@
 #include "profile/profile.h"
 #include "settings.h"
 #include "store/store.h"
+#include "tally.h"
 #include <stdatomic.h>
 
 /* A training's result; trained.c. */
@@ -77,6 +78,10 @@ struct engine {
     uint64_t counted_seq;          /* events up to here are in popularity */
     atomic_size_t unsaved_events;  /* recorded since popularity was last saved */
     pthread_mutex_t refreshing;    /* one thread at a time derives settings and popularity anew */
+
+    struct tallies *tallies; /* what the rules count; NULL = nothing */
+    atomic_bool tallies_stale;
+    uint64_t told_seq; /* of the newest event that the listener was told of */
 
     struct histories *histories;
     struct covisits *covisits; /* of the events that came in since the open */

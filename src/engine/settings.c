@@ -10,7 +10,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum setting_type { SETTING_REAL, SETTING_INTEGER, SETTING_CHOICE, SETTING_ACTION, SETTING_RULES };
+enum setting_type {
+    SETTING_REAL,
+    SETTING_INTEGER,
+    SETTING_CHOICE,
+    SETTING_ACTION,
+    SETTING_NAMES,
+    SETTING_RULES
+};
 
 struct setting_def {
     const char *name, *initial, *help;
@@ -138,6 +145,15 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {"rank", "decay", "half_life"}},
+    {"protected",
+     "",
+     "names of users' attributes, separated by spaces, that are kept out of profiles and cold "
+     "starts",
+     SETTING_NAMES,
+     AT(protected),
+     0,
+     0,
+     {0}},
     {"rank_power",
      "0.5",
      "profile_mode rank: the power p of rank^-p, 0..4",
@@ -379,6 +395,29 @@ static int setting_put_action(struct settings *s, const struct setting_def *d, c
     return U2I_OK;
 }
 
+static int setting_put_names(struct settings *s, const struct setting_def *d, const char *value,
+                             u2i_error_t *err) {
+    if (strlen(value) > SETTINGS_NAMES_MAX_BYTES) {
+        return error_set(err, U2I_EINVAL, "%s of %zu bytes is over %d", d->name, strlen(value),
+                         SETTINGS_NAMES_MAX_BYTES);
+    }
+    memcpy(setting_field(s, d), value, strlen(value) + 1);
+    return U2I_OK;
+}
+
+bool settings_protects(const struct settings *s, const char *attribute) {
+    const size_t n = strlen(attribute);
+    for (const char *p = s->protected; *p != '\0';) {
+        const size_t word = strcspn(p, " \t\n,");
+        if (word == n && n > 0 && memcmp(p, attribute, n) == 0) {
+            return true;
+        }
+        p += word;
+        p += strspn(p, " \t\n,");
+    }
+    return false;
+}
+
 static int setting_put_rules(struct settings *s, const struct setting_def *d, const char *value,
                              u2i_error_t *err) {
     struct settings_rules fresh = {.text = str_dup(value, strlen(value))};
@@ -414,6 +453,8 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_choice(s, d, value, err);
     case SETTING_ACTION:
         return setting_put_action(s, d, value, err);
+    case SETTING_NAMES:
+        return setting_put_names(s, d, value, err);
     case SETTING_RULES:
         return setting_put_rules(s, d, value, err);
     }
@@ -435,6 +476,8 @@ static const char *setting_show(const struct settings *s, const struct setting_d
         return d->choices[*(const int *)field];
     case SETTING_ACTION:
         return *(const char *)field == '\0' ? "refuse" : field;
+    case SETTING_NAMES:
+        return field;
     case SETTING_RULES:
         return ((const struct settings_rules *)field)->text;
     }

@@ -16,6 +16,8 @@ struct action {
     bool exclude; /* the item is never recommended to this user again */
 };
 
+#define SETTINGS_NAMES_MAX_BYTES 1000
+
 /* Ranking rules, as text and parsed; both owned, NULL = none. */
 struct settings_rules {
     char *text;
@@ -42,8 +44,9 @@ struct settings {
     int mode;         /* enum settings_mode */
     double diversity; /* 0..1 */
     struct settings_rules rules;
-    int train_auto;            /* 0 off, 1 on */
-    double train_after_events; /* share of the log that has to be new */
+    char protected[SETTINGS_NAMES_MAX_BYTES + 1]; /* names of attributes, separated by spaces */
+    int train_auto;                               /* 0 off, 1 on */
+    double train_after_events;                    /* share of the log that has to be new */
 };
 
 int settings_init(struct settings *s, u2i_error_t *err); /* the defaults */
@@ -57,5 +60,7 @@ int settings_print(const struct settings *s, const char *name, char *buf, size_t
 /* Every setting in order of name, as the public scan shows it; non-zero from fn stops. */
 void settings_each(const struct settings *s, u2i_setting_fn fn, void *ctx);
 const struct action *settings_action(const struct settings *s, const char *name); /* NULL */
+/* Is the attribute kept out of what is learnt of users (setting `protected`)? */
+bool settings_protects(const struct settings *s, const char *attribute);
 
 #endif

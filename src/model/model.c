@@ -34,6 +34,10 @@ void model_free(struct model *m) {
     }
     train_map_free(m->map);
     train_map_free(m->map_in);
+    mem_free(m->lessons.ks);
+    mem_free(m->lessons.codes);
+    mem_free(m->lessons.scales);
+    mem_free(m->lessons.gains);
     mem_free(m->content_mean);
     mem_free(m->content_spread);
     mem_free(m->item_users);
@@ -103,6 +107,7 @@ size_t model_bytes(const struct model *m) {
     }
     floats += m->gram == NULL ? 0 : (size_t)m->block[MODEL_IALS].dim * m->block[MODEL_IALS].dim;
     floats += (size_t)m->content_dim * (m->content_dim + 1);
+    bytes += (size_t)m->lessons.n * (m->content_dim + 3 * sizeof(float));
     return bytes + floats * sizeof(float) + model_map_bytes(m->map) + model_map_bytes(m->map_in);
 }
 

@@ -7,7 +7,8 @@
  *   u32   rows[count], ascending
  *   f32   out, in, spread of each block, gram, popular
  *   per sparse part: u32 there is one; if so u64 entries, u32 length of each row, u32 ids, f32 values
- *   content, if content_dim > 0: f32 mean, spread, then the maps: f64 ridge, f32 w, b
+ *   content, if content_dim > 0: f32 mean, spread, then the maps: f64 ridge, f32 w, b; then u32 lessons, u32 ks,
+ *         f32 scales, gains, i8 codes
  *   figures: 40 bytes of name, f64
  *
  * Reading checks everything: sizes against what is left before anything is allocated, order and range of every
@@ -126,6 +127,11 @@ int model_save(const struct model *m, struct buf *out, u2i_error_t *err) {
         file_put_words(out, m->content_spread, (size_t)m->content_dim * m->content_dim);
         file_put_map(out, m->map);
         file_put_map(out, m->map_in);
+        file_put(out, m->lessons.n, 4);
+        file_put_words(out, m->lessons.ks, m->lessons.n);
+        file_put_words(out, m->lessons.scales, m->lessons.n);
+        file_put_words(out, m->lessons.gains, m->lessons.n);
+        buf_put(out, m->lessons.codes, (size_t)m->lessons.n * m->content_dim);
     }
     for (uint32_t i = 0; i < m->figures_n; i++) {
         char name[sizeof m->figures[i].name] = {0};
@@ -335,6 +341,36 @@ static void file_get_rows(struct file_in *in, struct model *m) {
     }
 }
 
+/* Codes are anything but -128, which the kernels can't take. */
+static void file_get_codes(struct file_in *in, struct model_lessons *l, size_t n) {
+    if (file_left(in) < n) {
+        file_fail(in, U2I_ECORRUPT);
+        return;
+    }
+    l->codes = mem_dup(in->at, n);
+    for (size_t i = 0; i < n && l->codes != NULL; i++) {
+        l->codes[i] = l->codes[i] == INT8_MIN ? -INT8_MAX : l->codes[i];
+    }
+    in->at += n;
+    if (l->codes == NULL) {
+        file_fail(in, U2I_ENOMEM);
+    }
+}
+
+static void file_get_lessons(struct file_in *in, struct model *m) {
+    struct model_lessons *const l = &m->lessons;
+    l->n = file_get_u32(in, 0, m->count);
+    l->ks = file_get_words(in, l->n);
+    l->scales = file_get_floats(in, l->n);
+    l->gains = file_get_floats(in, l->n);
+    file_get_codes(in, l, (size_t)l->n * m->content_dim);
+    for (uint32_t i = 0; i < l->n && in->rc == U2I_OK; i++) {
+        if (l->ks[i] >= m->count) {
+            file_fail(in, U2I_ECORRUPT);
+        }
+    }
+}
+
 static void file_get_figures(struct file_in *in, struct model *m) {
     for (uint32_t i = 0; i < m->figures_n && in->rc == U2I_OK; i++) {
         struct model_figure *const f = &m->figures[i];
@@ -368,6 +404,7 @@ static void file_get_model(struct file_in *in, struct model *m) {
         m->content_spread = file_get_floats(in, (size_t)m->content_dim * m->content_dim);
         m->map = file_get_map(in, m->content_dim, in->to.map);
         m->map_in = file_get_map(in, m->content_dim, in->to.map_in);
+        file_get_lessons(in, m);
     }
     file_get_figures(in, m);
     if (in->at != in->end) {

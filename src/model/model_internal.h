@@ -37,6 +37,13 @@ struct model_figure { /* one number worth telling; the help text is by name (mod
 };
 #define MODEL_FIGURES_MAX 96u
 
+struct model_lessons { /* learnt items that taste is predicted from */
+    uint32_t n;
+    uint32_t *ks;
+    int8_t *codes;         /* [n][content_dim]: centred content in bytes, times scales[i] */
+    float *scales, *gains; /* [n]; gains: what out-vectors are multiplied by to be targets */
+};
+
 struct model {
     uint32_t count;              /* learnt items */
     uint32_t *rows;              /* [count], ascending */
@@ -59,8 +66,9 @@ struct model {
     float *popular;                    /* [count] */
     uint32_t *item_users;              /* [count] who wanted it; only while training */
 
-    /* Items without events: their vectors from content (model_cold.c). NULL, 0: there is none. */
+    /* Items without events: their vectors from content (model_cold.c). content_dim 0: none of it. */
     uint32_t content_dim;
+    struct model_lessons lessons;
     struct train_map *map;    /* content -> the blocks ease and ials of the out-vector */
     struct train_map *map_in; /* content -> in-vector of ease */
     float *content_mean;      /* [content_dim] */
@@ -238,6 +246,8 @@ double model_variance(const float *covariance, const float *q, uint32_t dim);
 
 /* Content -> taste (model_cold.c), learnt from m as it is: after the weights. U2I_ENOMEM, U2I_ETIMEOUT. */
 int model_cold_fit(struct model_run *r, struct model *m, u2i_error_t *err);
+/* out = content - mean, at unit length. */
+void model_content_centre(const struct model *m, const float *content, float *out);
 
 /* ---- A user, from inside (model_user.c) --------------------------------------------------------- */
 
@@ -260,6 +270,13 @@ uint32_t model_sums_key(const struct model_sums *s, uint32_t slot); /* MODEL_SUM
 /* The standard deviation over `count` items, those without a sum being 0. */
 double model_sums_spread(const struct model_sums *s, uint32_t count);
 
+struct model_user_content {
+    bool is_ready;
+    const float **entries; /* [n] centred content; NULL: none */
+    const float *sum;      /* weighted */
+    float scale;           /* weight / spread */
+};
+
 struct model_user {
     const struct model *m;
     struct model_question q;
@@ -268,6 +285,7 @@ struct model_user {
     uint32_t *ks;         /* [n]; MODEL_NONE: not learnt */
     float *weights;       /* [n] those of the entries */
     float *order_weights; /* [n] of the sequence */
+    float *flat_weights;  /* [n] without recency, for content */
     struct arena *arena;
     const float **ins;          /* [n] in-vectors of ease, learnt or predicted; NULL: none */
     const float **factors;      /* [n] ials vectors, likewise */
@@ -277,13 +295,13 @@ struct model_user {
     float *dots;                /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
     struct model_sums sums[MODEL_PARTS_N];
-    float *content;         /* [content_dim] sum of centred content vectors; NULL: none */
-    const float **contents; /* [n] of entries; NULL: none */
+    bool is_known;                      /* an entry is learnt or predicted */
+    struct model_user_content *content; /* NULL: no content in the model or the question */
 };
 
 float model_user_scale(const struct model *m, int part, double spread);
-/* model_cold.c: the content of the entries, and the vectors of those that aren't learnt. U2I_ENOMEM. */
-int model_user_content(struct model_user *u, struct arena *a);
+/* model_content.c: vectors of the entries that aren't learnt, and room for content. U2I_ENOMEM. */
+int model_user_predict(struct model_user *u);
 float model_user_content_score(const struct model_user *u, uint32_t row);
 void model_user_content_pulls(const struct model_user *u, uint32_t row, float *pulls); /* adds */
 

@@ -50,19 +50,25 @@ struct model_weighing {
     size_t n;
     float *recency;
     struct profile_entry *entries;
+    size_t entries_n;
 };
 
 /* Weights of the items by `how`; entries come in the order of the items' newest events. */
-static int model_user_weigh(const struct model_weighing *w, const struct model_recency *how,
-                            size_t *n) {
+static int model_user_weigh(struct model_weighing *w, const struct model_recency *how,
+                            float *weights) {
     static const float one = 1;
     const struct profile_recency recency = {PROFILE_RANK, how->rank_power, 1, how->half_life_s,
                                             how->floor};
     profile_recency(&recency, w->events, w->n, w->recency);
-    return profile_largest(w->events, w->n, w->recency, &one, w->entries, n);
+    U2I_TRY(profile_largest(w->events, w->n, w->recency, &one, w->entries, &w->entries_n));
+    for (size_t i = 0; i < w->entries_n; i++) {
+        weights[i] = w->entries[i].weight;
+    }
+    return U2I_OK;
 }
 
 static int model_user_entry_list(struct model_user *u, struct arena *a) {
+    static const struct model_recency flat = {0, 1e12, 1e-6};
     const size_t n = u->q.n < MODEL_WINDOW_MAX ? u->q.n : MODEL_WINDOW_MAX;
     struct model_weighing w = {.n = n};
     struct profile_event *const events = model_user_events(u->m, &u->q, n, a);
@@ -72,23 +78,22 @@ static int model_user_entry_list(struct model_user *u, struct arena *a) {
     u->entries = arena_array(a, n, sizeof *u->entries);
     u->order_weights = arena_array(a, n, sizeof *u->order_weights);
     u->weights = arena_array(a, n, sizeof *u->weights);
+    u->flat_weights = arena_array(a, n, sizeof *u->flat_weights);
     u->ks = arena_array(a, n, sizeof *u->ks);
     if (events == NULL || w.recency == NULL || w.entries == NULL || u->entries == NULL ||
-        u->order_weights == NULL || u->weights == NULL || u->ks == NULL) {
+        u->order_weights == NULL || u->weights == NULL || u->flat_weights == NULL ||
+        u->ks == NULL) {
         return U2I_ENOMEM;
     }
-    size_t order_n = 0;
-    U2I_TRY(model_user_weigh(&w, &u->m->order, &order_n));
-    for (size_t i = 0; i < order_n; i++) {
-        u->order_weights[i] = w.entries[i].weight;
-    }
-    U2I_TRY(model_user_weigh(&w, &u->m->taste, &u->n));
-    assert(u->n == order_n); /* weights are above 0 in both */
+    U2I_TRY(model_user_weigh(&w, &flat, u->flat_weights));
+    U2I_TRY(model_user_weigh(&w, &u->m->order, u->order_weights));
+    U2I_TRY(model_user_weigh(&w, &u->m->taste, u->weights));
+    u->n = w.entries_n; /* the same each time: weights are above 0 */
     for (size_t i = 0; i < u->n; i++) {
         u->entries[i] = (struct model_entry){w.entries[i].item, w.entries[i].weight,
                                              events[w.entries[i].latest].flags};
-        u->weights[i] = w.entries[i].weight;
         u->ks[i] = model_k(u->m, w.entries[i].item);
+        u->is_known |= u->ks[i] != MODEL_NONE;
     }
     return U2I_OK;
 }
@@ -233,15 +238,6 @@ uint32_t model_user_next(const struct model_user *u, uint32_t *rows, uint32_t ma
 
 /* ---- Making it -------------------------------------------------------------------------------- */
 
-static bool model_user_known(const struct model_user *u) {
-    for (size_t i = 0; i < u->n; i++) {
-        if (u->ks[i] != MODEL_NONE || (u->contents != NULL && u->contents[i] != NULL)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 int model_user_new(const struct model *m, const struct model_question *q, struct arena *a,
                    struct model_user **out, u2i_error_t *err) {
     *out = NULL;
@@ -254,10 +250,10 @@ int model_user_new(const struct model *m, const struct model_question *q, struct
     }
     *u = (struct model_user){.m = m, .q = *q, .arena = a};
     if (model_user_entry_list(u, a) != U2I_OK || model_user_vectors(u, a) != U2I_OK ||
-        model_user_content(u, a) != U2I_OK) {
+        model_user_predict(u) != U2I_OK) {
         return error_oom(err);
     }
-    if (!model_user_known(u)) {
+    if (!u->is_known) {
         return U2I_OK;
     }
     if (model_user_dense(u, a) != U2I_OK || model_user_sparse(u, a) != U2I_OK) {

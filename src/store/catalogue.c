@@ -130,11 +130,29 @@ static int catalogue_compare_ids(const void *ctx, uint32_t row_a, uint32_t row_b
     return strcmp(a == NULL ? "" : a, b == NULL ? "" : b);
 }
 
-static int catalogue_filter(const struct catalogue *c, const struct filter *filter,
-                            const struct deadline *deadline, roaring_bitmap_t **out,
-                            u2i_error_t *err) {
-    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS], c->live};
-    return filter_eval(filter, &rows, deadline, out, err);
+/* The live rows of `among` that pass the filter; *out NULL = all live ones. */
+static int catalogue_allow(const struct catalogue *c, const struct filter *filter,
+                           const roaring_bitmap_t *among, const struct deadline *deadline,
+                           roaring_bitmap_t **out, u2i_error_t *err) {
+    *out = NULL;
+    if (filter == NULL && among == NULL) {
+        return U2I_OK;
+    }
+    roaring_bitmap_t *const some = among == NULL ? NULL : roaring_bitmap_and(c->live, among);
+    if (among != NULL && some == NULL) {
+        return error_oom(err);
+    }
+    if (filter == NULL) {
+        *out = some;
+        return U2I_OK;
+    }
+    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS],
+                                     some == NULL ? c->live : some};
+    const int rc = filter_eval(filter, &rows, deadline, out, err);
+    if (some != NULL) {
+        roaring_bitmap_free(some);
+    }
+    return rc;
 }
 
 struct store_explain store_explain_index(const struct index_explain *why) {
@@ -168,9 +186,7 @@ int catalogue_search(const struct catalogue *c, const struct store_search *q, st
     if (space == NULL) {
         return U2I_OK;
     }
-    if (q->filter != NULL) {
-        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
-    }
+    U2I_TRY(catalogue_allow(c, q->filter, q->among, q->deadline, &allow, err));
     const struct index_query query = {
         .vector = q->vector,
         .k = q->k,
@@ -216,11 +232,7 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
                    uint32_t *n, u2i_error_t *err) {
     *n = 0;
     roaring_bitmap_t *allow = NULL;
-    if (q->among != NULL) {
-        U2I_TRY(catalogue_matches(c, q->filter, q->among, &allow, err));
-    } else if (q->filter != NULL) {
-        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
-    }
+    U2I_TRY(catalogue_allow(c, q->filter, q->among, q->deadline, &allow, err));
     struct topk best;
     topk_init(&best, out, q->k, catalogue_compare_ids, c->names[CATALOGUE_ITEMS]);
     const int rc = catalogue_score_rows(q, allow != NULL ? allow : c->live, &best, err);
@@ -235,19 +247,27 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
 
 int catalogue_matches(const struct catalogue *c, const struct filter *filter,
                       const roaring_bitmap_t *among, roaring_bitmap_t **out, u2i_error_t *err) {
-    *out = NULL;
-    roaring_bitmap_t *const live = roaring_bitmap_and(c->live, among);
-    if (live == NULL) {
-        return error_oom(err);
+    U2I_TRY(catalogue_allow(c, filter, among, NULL, out, err));
+    if (*out == NULL) {
+        *out = roaring_bitmap_copy(c->live);
     }
-    if (filter == NULL) {
-        *out = live;
-        return U2I_OK;
+    return *out == NULL ? error_oom(err) : U2I_OK;
+}
+
+int catalogue_match(const struct catalogue *c, const struct filter *filter, const uint32_t *rows,
+                    uint32_t n, bool *passes, u2i_error_t *err) {
+    const struct filter_rows in = {c->columns, c->names[CATALOGUE_ITEMS], c->live};
+    return filter_match(filter, &in, rows, n, passes, err);
+}
+
+int catalogue_attr(const struct catalogue *c, const struct attr_path *path, const uint32_t *rows,
+                   uint32_t n, struct attr_value *out, u2i_error_t *err) {
+    struct attr_column column;
+    U2I_TRY(attr_column_find(c->columns, path, &column, err));
+    for (uint32_t i = 0; i < n; i++) {
+        columns_get(&column, rows[i], &out[i]);
     }
-    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS], live};
-    const int rc = filter_eval(filter, &rows, NULL, out, err);
-    roaring_bitmap_free(live);
-    return rc;
+    return U2I_OK;
 }
 
 /* ---- Taste ---------------------------------------------------------------------------------- */

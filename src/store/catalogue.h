@@ -71,6 +71,12 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
 int catalogue_matches(const struct catalogue *c, const struct filter *filter,
                       const roaring_bitmap_t *among, roaring_bitmap_t **out, u2i_error_t *err);
 
+/* As store_ops.match and store_ops.attr. */
+int catalogue_match(const struct catalogue *c, const struct filter *filter, const uint32_t *rows,
+                    uint32_t n, bool *passes, u2i_error_t *err);
+int catalogue_attr(const struct catalogue *c, const struct attr_path *path, const uint32_t *rows,
+                   uint32_t n, struct attr_value *out, u2i_error_t *err);
+
 /* Takes `fresh` (NULL = none) in the place of the taste vectors and gives the old ones out, to be freed
  * without a lock. Rows that are not live are removed from it. */
 struct index *catalogue_exchange_taste(struct catalogue *c, struct index *fresh, uint32_t dim);

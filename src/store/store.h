@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/topk.h"
+#include "filter/attr.h"
 #include "filter/filter.h"
 #include "index/index.h"
 #include "u2i.h"
@@ -147,6 +148,7 @@ struct store_search {
         *vector; /* content: dim floats, unit length; taste: as many as were given, any length */
     uint32_t k;
     const struct filter *filter;     /* NULL = all live items */
+    const roaring_bitmap_t *among;   /* only these rows; NULL = all live items */
     const roaring_bitmap_t *exclude; /* rows; NULL = none */
     const struct deadline *deadline; /* may be NULL */
     struct store_explain *explain;   /* out; may be NULL */
@@ -241,10 +243,15 @@ struct store_ops {
                   u2i_error_t *err);
     int (*rank)(struct store *s, const struct store_rank *q, struct hit *out, uint32_t *n,
                 u2i_error_t *err);
-    /* Which of the rows `among` are live and pass the filter (NULL: all that are live); the caller's to
-     * free. U2I_ENOMEM, U2I_ETIMEOUT. */
+    /* Which of the rows `among` (NULL: of all) are live and pass the filter (NULL: all that are live); the
+     * caller's to free. U2I_ENOMEM, U2I_ETIMEOUT. */
     int (*matches)(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
                    roaring_bitmap_t **out, u2i_error_t *err);
+    /* The same, and one attribute, for some rows: passes[i], out[i] of rows[i]. U2I_ENOMEM. */
+    int (*match)(struct store *s, const struct filter *filter, const uint32_t *rows, uint32_t n,
+                 bool *passes, u2i_error_t *err);
+    int (*attr)(struct store *s, const struct attr_path *path, const uint32_t *rows, uint32_t n,
+                struct attr_value *out, u2i_error_t *err);
     /* A copy of the texts, valid until the arena is freed; vector is that of vector(). U2I_ENOTFOUND. */
     int (*get_item)(struct store *s, uint32_t row, struct arena *a, struct store_item *out,
                     u2i_error_t *err);

@@ -64,9 +64,9 @@ enum train_ease_form { /* how (X'X + lambda I)^-1 is had */
 #define TRAIN_EASE_ITEMS_MAX 20000u
 struct train_ease_options {
     enum train_ease_form form;
-    double lambda;      /* <= 0: clamp(5 * sum of squares of X / items kept, 100, 1000) */
+    double lambda;      /* <= 0: clamp(10 * sum of squares of X / items kept, 200, 2000) */
     uint32_t rank;      /* of the two vectors; 0 = 256 */
-    uint32_t rounds;    /* of subspace iteration, each re-filling the diagonal; 0 = 6 */
+    uint32_t rounds;    /* of subspace iteration, each re-filling the diagonal; 0 = 3 */
     uint32_t min_users; /* 0 = 2 */
     uint64_t seed;
 };

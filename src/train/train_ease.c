@@ -19,8 +19,8 @@
 #define EASE_ROUNDS     6u
 #define EASE_MIN_USERS  2u
 #define EASE_CHECKS     3 /* columns of P that are tried */
-#define EASE_LAMBDA_MIN 100.0
-#define EASE_LAMBDA_MAX 1000.0
+#define EASE_LAMBDA_MIN 200.0
+#define EASE_LAMBDA_MAX 2000.0
 
 void train_factors_free(struct train_factors *f) {
     if (f != NULL) {
@@ -79,7 +79,7 @@ static double ease_lambda(const struct ease_plan *plan) {
         return plan->opt.lambda;
     }
     const double mean = plan->n == 0 ? 0 : plan->squares / plan->n;
-    return fmin(fmax(5 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
+    return fmin(fmax(10 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
 }
 
 /* Operations of the exact forms: an inverse of a square of `side`, and products with panels that go
@@ -203,7 +203,8 @@ static int ease_items_times(struct train_ease_problem *p, const float *x, uint32
 }
 
 int train_ease_items_solve(struct train_ease_problem *p, u2i_error_t *err) {
-    p->inverse = alloc_array((size_t)p->n * p->n, sizeof *p->inverse);
+    p->inverse_bytes = (size_t)p->n * p->n * sizeof *p->inverse;
+    p->inverse = pages_alloc(p->inverse_bytes); /* large pages: it is read along columns too */
     if (p->inverse == NULL) {
         return error_oom(err);
     }
@@ -226,7 +227,7 @@ static void ease_close(struct train_ease_problem *p) {
     train_matrix_free(p->x);
     train_matrix_free(p->xt);
     mem_free(p->diag);
-    mem_free(p->inverse);
+    pages_free(p->inverse, p->inverse_bytes);
     mem_free(p->scratch);
     mem_free(p->v);
     mem_free(p->g);

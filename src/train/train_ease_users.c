@@ -70,7 +70,8 @@ static int users_times(struct train_ease_problem *p, const float *x, uint32_t di
 int train_ease_users_solve(struct train_ease_problem *p, u2i_error_t *err) {
     const uint32_t users = p->x->rows;
     const uint64_t items_tasks = ((uint64_t)p->n + USERS_ITEMS - 1) / USERS_ITEMS;
-    p->inverse = alloc_array((size_t)users * users, sizeof *p->inverse);
+    p->inverse_bytes = (size_t)users * users * sizeof *p->inverse;
+    p->inverse = pages_alloc(p->inverse_bytes);
     if (p->inverse == NULL) {
         return error_oom(err);
     }

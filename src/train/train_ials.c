@@ -30,7 +30,7 @@
 #define IALS_ROWS    64u /* of one task */
 #define IALS_GATHER  64u /* of the other side's rows in hand at once: they stay in the first cache */
 #define IALS_STEPS   3u
-#define IALS_CLOSE   1e-3 /* of |b| that may be left over, in D^-1's norm */
+#define IALS_CLOSE   1e-2 /* of b that may be left over, in the norm of D^-1 */
 
 /* One half-step: `side` is solved, `fixed` is what it is solved from. */
 struct ials_half {

@@ -126,6 +126,7 @@ struct train_ease_problem {
     uint32_t n;     /* items kept */
     float *diag;    /* of P; > 0 */
     float *inverse; /* [n][n] P itself, or [users][users] (XX' + lambda I)^-1 */
+    size_t inverse_bytes;
     float *scratch; /* [users][dim] twice, for the users form */
     float *v, *g;   /* low rank: [n][rank], [rank] */
     uint32_t rank;

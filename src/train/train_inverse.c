@@ -14,8 +14,9 @@
 #include "base/alloc.h"
 #include "train/train_blas.h"
 
-#define SWEEP_BLOCK 128u /* rows swept at once */
-#define SWEEP_STRIP 128u /* rows of one task */
+#define SWEEP_BLOCK 256u /* rows swept at once */
+#define SWEEP_STRIP 256u /* rows of one task */
+#define SWEEP_STEP  64u  /* rows of one product on the diagonal */
 
 struct sweep {
     float *a;
@@ -79,6 +80,15 @@ static int sweep_column_strip(void *ctx, uint64_t task, unsigned worker) {
     return U2I_OK;
 }
 
+/* A_ij -= E_i A_Kj for rows begin .. end and columns from .. to */
+static void sweep_subtract(const struct sweep *s, uint32_t begin, uint32_t end, uint32_t from,
+                           uint32_t to) {
+    const int size = (int)s->size;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)(end - begin), (int)(to - from), size,
+                -1, s->turned + (size_t)begin * s->size, size, s->column + (size_t)from * s->size,
+                size, 1, s->a + (size_t)begin * s->n + from, (int)s->n);
+}
+
 /* The strip's rows of A, up to the diagonal. The longest strips come first. Rows and columns of the
  * block are changed along with the others and then written over. */
 static int sweep_update_strip(void *ctx, uint64_t task, unsigned worker) {
@@ -87,11 +97,12 @@ static int sweep_update_strip(void *ctx, uint64_t task, unsigned worker) {
     const uint32_t strip = sweep_strips(s->n) - 1 - (uint32_t)task;
     const uint32_t begin = strip * SWEEP_STRIP;
     const uint32_t end = s->n - begin < SWEEP_STRIP ? s->n : begin + SWEEP_STRIP;
-    const int size = (int)s->size;
     if (begin != s->k) { /* strips and blocks are the same rows */
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)(end - begin), (int)end, size, -1,
-                    s->turned + (size_t)begin * s->size, size, s->column, size, 1,
-                    s->a + (size_t)begin * s->n, (int)s->n);
+        sweep_subtract(s, begin, end, 0, begin);
+        for (uint32_t i = begin; i < end; i += SWEEP_STEP) {
+            sweep_subtract(s, i, i + SWEEP_STEP < end ? i + SWEEP_STEP : end, begin,
+                           i + SWEEP_STEP < end ? i + SWEEP_STEP : end);
+        }
     }
     for (uint32_t i = begin; i < end; i++) {
         float *const row = s->a + (size_t)i * s->n;

@@ -52,7 +52,7 @@ void memory_index_rows(struct memory_store *m, const uint32_t *rows, size_t n) {
 static int memory_index_allow(const struct memory_store *m, const struct store_search *q,
                               roaring_bitmap_t **out, u2i_error_t *err) {
     *out = NULL;
-    if (q->filter == NULL) {
+    if (q->filter == NULL && q->among == NULL) {
         return U2I_OK;
     }
     roaring_bitmap_t *allow = roaring_bitmap_create();
@@ -64,7 +64,8 @@ static int memory_index_allow(const struct memory_store *m, const struct store_s
             roaring_bitmap_free(allow);
             return error_set(err, U2I_ETIMEOUT, "the search ran out of time");
         }
-        if (memory_row_passes(m, row, q->filter, NULL)) {
+        const bool asked = q->among == NULL || roaring_bitmap_contains(q->among, row);
+        if (asked && memory_row_passes(m, row, q->filter, NULL)) {
             roaring_bitmap_add(allow, row);
         }
     }

@@ -144,6 +144,10 @@ int memory_rank(struct store *s, const struct store_rank *q, struct hit *out, ui
                 u2i_error_t *err);
 int memory_matches(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
                    roaring_bitmap_t **out, u2i_error_t *err);
+int memory_match(struct store *s, const struct filter *filter, const uint32_t *rows, uint32_t n,
+                 bool *passes, u2i_error_t *err);
+int memory_attr(struct store *s, const struct attr_path *path, const uint32_t *rows, uint32_t n,
+                struct attr_value *out, u2i_error_t *err);
 int memory_get_item(struct store *s, uint32_t row, struct arena *a, struct store_item *out,
                     u2i_error_t *err);
 int memory_get_user(struct store *s, uint32_t row, struct arena *a, struct store_user *out,

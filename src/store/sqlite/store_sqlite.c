@@ -127,6 +127,16 @@ static int lite_matches(struct store *s, const struct filter *filter, const roar
     return catalogue_matches(lite_catalogue(s), filter, among, out, err);
 }
 
+static int lite_match(struct store *s, const struct filter *filter, const uint32_t *rows,
+                      uint32_t n, bool *passes, u2i_error_t *err) {
+    return catalogue_match(lite_catalogue(s), filter, rows, n, passes, err);
+}
+
+static int lite_attr(struct store *s, const struct attr_path *path, const uint32_t *rows,
+                     uint32_t n, struct attr_value *out, u2i_error_t *err) {
+    return catalogue_attr(lite_catalogue(s), path, rows, n, out, err);
+}
+
 /* ---- The index ------------------------------------------------------------------------------ */
 
 static void lite_configure_index(struct store *s, const struct index_config *config) {
@@ -332,6 +342,8 @@ static const struct store_ops lite_ops = {
     .search = lite_search,
     .rank = lite_rank,
     .matches = lite_matches,
+    .match = lite_match,
+    .attr = lite_attr,
     .get_item = reader_get_item,
     .get_user = reader_get_user,
     .user_events = reader_user_events,
