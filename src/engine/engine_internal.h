@@ -36,6 +36,7 @@ struct trained {
     float weight_max;    /* of an event, what it was trained with: trained_weight() is divided by it */
     int64_t now_ms;      /* the moment of the training */
     uint64_t events;     /* that it was made of */
+    float popular_max;   /* the largest model_popular() */
     char token[TRAINED_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
 };
 struct trained_header { /* what its bytes begin with */

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define TRAINED_MAGIC      0x3174726cu /* "lrt1" */
@@ -151,6 +152,7 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
     }
     for (uint32_t k = 0; k < n; k++) {
         rows[k] = model_row(fresh->model, k);
+        x.model.popular_max = fmaxf(x.model.popular_max, model_popular(fresh->model, rows[k]));
         memcpy(vectors + (size_t)k * dim, model_out(fresh->model, rows[k]), dim * sizeof(*vectors));
     }
     const struct store_vectors v = {dim, model_norm_max(fresh->model), rows, vectors, n};
