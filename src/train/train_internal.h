@@ -46,6 +46,8 @@ int train_panel_gram(struct train_crew *crew, const float *x, uint32_t n, uint32
  * as unspecified small or orthonormal ones, never as NaN. U2I_ENOMEM. */
 int train_panel_orthonormal(struct train_crew *crew, float *x, uint32_t n, uint32_t dim,
                             int passes);
+/* cross [dim][dim] = x'y, which is symmetric but for rounding; one thread, in double. */
+void train_panel_cross(const float *x, const float *y, uint32_t n, uint32_t dim, double *cross);
 /* x = x T for T [dim][dim] (row-major). */
 int train_panel_turn(struct train_crew *crew, float *x, uint32_t n, uint32_t dim,
                      const float *turn);
@@ -135,6 +137,9 @@ struct train_ease_problem {
 };
 int train_ease_items_solve(struct train_ease_problem *p, u2i_error_t *err);
 int train_ease_users_solve(struct train_ease_problem *p, u2i_error_t *err);
+/* in and out [n][dim] of the users form: exact if dim is the number of users. U2I_ENOMEM. */
+int train_ease_users_factors(struct train_ease_problem *p, const struct train_ease_options *opt,
+                             uint32_t dim, float *in, float *out);
 int train_ease_low_rank_solve(struct train_ease_problem *p, const struct train_ease_options *opt,
                               u2i_error_t *err);
 uint64_t train_ease_low_rank_memory(uint64_t items, uint64_t users, uint64_t rank);
