@@ -1,10 +1,11 @@
 /* Dense panels (tall, narrow, row-major) and symmetric matrices: the few operations that the
  * factorings stand on, cut into strips of fixed height that are one BLAS call each.
  *
- * Orthonormal bases come from the Cholesky factor of the panel's Gram matrix (CholeskyQR), as that is all
- * matrix products: Fukaya et al., "Shifted Cholesky QR for computing the QR factorization of
- * ill-conditioned matrices" (2020). The shift, 1e-6 of the largest diagonal value, keeps a
- * dependent column from failing it; each further pass makes what is independent orthonormal. */
+ * Orthonormal bases come from the Cholesky factor of the panel's Gram matrix (CholeskyQR), as
+ * that is all matrix products: Fukaya et al., "Shifted Cholesky QR for computing the QR
+ * factorization of ill-conditioned matrices" (2020). The shift, 1e-6 of the largest diagonal
+ * value, keeps a dependent column from failing it; each further pass makes what is independent
+ * orthonormal. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -49,7 +50,7 @@ int train_dense_times(struct train_crew *crew, const float *a, uint32_t n, const
     return train_crew_run(crew, strip_count(n), dense_times_strip, &job);
 }
 
-/* ---- Gram matrices ------------------------------------------------------------------------------ */
+/* ---- Gram matrices --------------------------------------------------------------------------- */
 
 /* One piece: its rows by the hundred into a block of floats, the blocks into doubles. */
 static int panel_gram_piece(void *ctx, uint64_t task, unsigned worker) {
@@ -102,7 +103,7 @@ int train_panel_gram(struct train_crew *crew, const float *x, uint32_t n, uint32
     return rc;
 }
 
-/* ---- Changing a panel's columns -------------------------------------------------------------------- */
+/* ---- Changing a panel's columns -------------------------------------------------------------- */
 
 static int panel_turn_strip(void *ctx, uint64_t task, unsigned worker) {
     (void)worker;
@@ -136,8 +137,9 @@ static int panel_solve_strip(void *ctx, uint64_t task, unsigned worker) {
     return U2I_OK;
 }
 
-/* The upper triangle R^-1 of gram + shift I = R'R, as floats; `work` is as large as gram. Rounding may have
- * left a dependent column's pivot negative by more than the shift: then a larger one is tried. */
+/* The upper triangle R^-1 of gram + shift I = R'R, as floats; `work` is as large as gram.
+ * Rounding may have left a dependent column's pivot negative by more than the shift: then a
+ * larger one is tried. */
 static int panel_factor(const double *gram, uint32_t dim, double *work, float *inverse) {
     const size_t square = (size_t)dim * dim;
     const int n = (int)dim;

@@ -1,10 +1,11 @@
-/* EASE^R (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019): the item-to-item matrix B
- * that minimises |X - X B|^2 + lambda |B|^2 with a diagonal of zeros is, in closed form,
+/* EASE^R (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019): the item-to-item
+ * matrix B that minimises |X - X B|^2 + lambda |B|^2 with a diagonal of zeros is, in closed
+ * form,
  *
  *     P = (X'X + lambda I)^-1,   B_ij = -P_ij / P_jj.
  *
- * Only P's diagonal and products of P with panels are needed to factor B (train_factor.c), so the
- * forms differ in how they have these: P itself (here), or from the users' side
+ * Only P's diagonal and products of P with panels are needed to factor B (train_factor.c), so
+ * the forms differ in how they have these: P itself (here), or from the users' side
  * (train_ease_users.c), or from a truncated decomposition (train_ease_low_rank.c).
  *
  * Items with fewer than min_users rows are left out first: their columns of B would be noise. */
@@ -30,7 +31,7 @@ void train_factors_free(struct train_factors *f) {
     }
 }
 
-/* ---- What is to be solved --------------------------------------------------------------------- */
+/* ---- What is to be solved -------------------------------------------------------------------- */
 
 struct ease_plan {
     struct train_ease_options opt; /* defaults filled in, but lambda and form */
@@ -82,8 +83,8 @@ static double ease_lambda(const struct ease_plan *plan) {
     return fmin(fmax(10 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
 }
 
-/* Operations of the exact forms: an inverse, and products of a square matrix with panels; a step of a sparse
- * product costs some 8 of a dense one's. */
+/* Operations of the exact forms: an inverse, and products of a square matrix with panels; a step
+ * of a sparse product costs some 8 of a dense one's. */
 static double ease_cost_items(const struct ease_plan *plan) {
     const double n = plan->n;
     return n * n * n + 2 * n * n * plan->opt.rank * (2.0 * plan->opt.rounds + 3);
@@ -134,7 +135,7 @@ static struct train_matrix *ease_keep(const struct train_matrix *x, const struct
     return m;
 }
 
-/* ---- Solving ------------------------------------------------------------------------------------ */
+/* ---- Solving --------------------------------------------------------------------------------- */
 
 double train_ease_diag_floor(const struct train_ease_problem *p, uint32_t j) {
     double square = p->lambda;
@@ -144,9 +145,9 @@ double train_ease_diag_floor(const struct train_ease_problem *p, uint32_t j) {
     return 1 / square;
 }
 
-/* |X'X c + lambda c - e_j| against what single precision can be asked for: the same product of absolute
- * values, of which each summand is rounded, and of 1 / lambda, from which the users' form subtracts.
- * X has no negative entries. */
+/* |X'X c + lambda c - e_j| against what single precision can be asked for: the same product of
+ * absolute values, of which each summand is rounded, and of 1 / lambda, from which the users'
+ * form subtracts. X has no negative entries. */
 bool train_ease_column_holds(const struct train_ease_problem *p, uint32_t j, const float *column,
                              double *scratch) {
     double *const sum = scratch;
@@ -274,7 +275,7 @@ static int ease_solve(struct train_ease_problem *p, enum train_ease_form form,
     return ease_check(p, opt->seed, err);
 }
 
-/* ---- Results -------------------------------------------------------------------------------------- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static struct train_factors *ease_factors_alloc(uint32_t n, uint32_t dim) {
     struct train_factors *const f = mem_zalloc(sizeof *f);

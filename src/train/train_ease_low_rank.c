@@ -1,11 +1,13 @@
-/* EASE for catalogues of any size: with X ~ U diag(s) V', a truncated singular value decomposition,
+/* EASE for catalogues of any size: with X ~ U diag(s) V', a truncated singular value
+ * decomposition,
  *
  *     P = (I - V diag(g) V') / lambda,   g = s^2 / (s^2 + lambda),
  *     B_ij = -P_ij / P_jj = (V_i g) . V_j / (lambda P_jj)   for i other than j:
  *
- * two vectors of each item, without a further step. V is found by subspace iteration on X'X (Halko,
- * Martinsson & Tropp 2011), as two sparse products with a panel of a few more columns than asked
- * for; the users' panel is worked on in slices of columns, so that it stays small for any number of users. */
+ * two vectors of each item, without a further step. V is found by subspace iteration on X'X
+ * (Halko, Martinsson & Tropp 2011), as two sparse products with a panel of a few more columns
+ * than asked for; the users' panel is worked on in slices of columns, so that it stays small for
+ * any number of users. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"

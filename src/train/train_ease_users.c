@@ -5,14 +5,17 @@
  * exact, and the only square matrix is K, users x users. P times a panel is two sparse products
  * around a dense one. The diagonal is (1 - x_j' K x_j) / lambda over the users of item j.
  *
- * Two vectors: with K's eigenvectors U and eigenvalues e = 1 / (s^2 + lambda), s the singular values of X,
+ * Two vectors: with K's eigenvectors U and eigenvalues e = 1 / (s^2 + lambda), s the singular
+ * values of X,
  *
- *     B_ij = x_i' K x_j / (lambda P_jj) = (x_i' U e^1/2) . (x_j' U e^1/2) / (lambda P_jj)   for i other than j,
+ *     B_ij = x_i' K x_j / (lambda P_jj)
+ *          = (x_i' U e^1/2) . (x_j' U e^1/2) / (lambda P_jj)   for i other than j,
  *
- * exact with all users' eigenvectors, and the truncated decomposition of X with the `dim` largest s. These
- * are had by subspace iteration on I - lambda K, whose eigenvalues are s^2 / (s^2 + lambda): panels of users, so
- * it costs next to nothing where users are few. On ml-latest-small it loses as much of the matrix at rank 256
- * as three rounds of train_factor.c do (.366 and .365), at the same NDCG, in a tenth of the time. */
+ * exact with all users' eigenvectors, and the truncated decomposition of X with the `dim`
+ * largest s. These are had by subspace iteration on I - lambda K, whose eigenvalues are s^2 /
+ * (s^2 + lambda): panels of users, so it costs next to nothing where users are few. On
+ * ml-latest-small it loses as much of the matrix at rank 256 as three rounds of train_factor.c
+ * do (.366 and .365), at the same NDCG, in a tenth of the time. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -101,7 +104,7 @@ int train_ease_users_solve(struct train_ease_problem *p, u2i_error_t *err) {
     return train_fail(err, rc);
 }
 
-/* ---- Two vectors -------------------------------------------------------------------------------- */
+/* ---- Two vectors ----------------------------------------------------------------------------- */
 
 struct users_basis {
     struct train_ease_problem *p;
@@ -139,8 +142,8 @@ static int users_iterate(struct users_basis *b, uint32_t rounds) {
     return rc == U2I_OK ? users_basis_filter(b) : rc;
 }
 
-/* The panel's columns become eigenvectors, the largest s first. Sorted by the eigenvalues of I - lambda K, so that
- * what is left of dependent columns comes last whatever its length. */
+/* The panel's columns become eigenvectors, the largest s first. Sorted by the eigenvalues of I -
+ * lambda K, so that what is left of dependent columns comes last whatever its length. */
 static int users_turn(struct users_basis *b) {
     const size_t dim = b->dim;
     double *const cross = alloc_array(dim * dim, sizeof *cross);

@@ -1,12 +1,12 @@
-/* Two vectors of each item: B ~ In Out' by subspace iteration (Halko, Martinsson & Tropp, "Finding structure
- * with randomness", 2011, algorithm 4.4), where B = I - P D^-1, D = diag(P), is never formed: all it
- * takes is P times a panel, so dense and implicit forms share it.
+/* Two vectors of each item: B ~ In Out' by subspace iteration (Halko, Martinsson & Tropp,
+ * "Finding structure with randomness", 2011, algorithm 4.4), where B = I - P D^-1, D = diag(P),
+ * is never formed: all it takes is P times a panel, so dense and implicit forms share it.
  *
- * An item's score for itself is never used, so the diagonal is free. B's own is zero; the iteration works on
- * B + diag(t) with t the approximation's own diagonal, set anew in each round (a "hard impute" of the
- * diagonal), which loses less of what matters. It begins from t_j = 1 / (lambda P_jj) - 1: with that, B is
- * V g V' D^-1 / lambda, a matrix whose spectrum falls as fast as that of X, and the first rounds do not
- * spend themselves on the hole along the diagonal. */
+ * An item's score for itself is never used, so the diagonal is free. B's own is zero; the
+ * iteration works on B + diag(t) with t the approximation's own diagonal, set anew in each round
+ * (a "hard impute" of the diagonal), which loses less of what matters. It begins from t_j = 1 /
+ * (lambda P_jj) - 1: with that, B is V g V' D^-1 / lambda, a matrix whose spectrum falls as fast
+ * as that of X, and the first rounds do not spend themselves on the hole along the diagonal. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -100,8 +100,8 @@ static int factor_times_transposed(struct factor *f, const float *x, float *out)
     return rc == U2I_OK ? factor_run(f, factor_combine_transposed, x, out) : rc;
 }
 
-/* in = a basis of B's range, out = B' in, `rounds` times over. Within the rounds it is enough that bases are
- * well-conditioned; the last one is made orthonormal to rounding. */
+/* in = a basis of B's range, out = B' in, `rounds` times over. Within the rounds it is enough
+ * that bases are well-conditioned; the last one is made orthonormal to rounding. */
 static int factor_iterate(struct factor *f, uint32_t rounds, float *in, float *out) {
     struct train_crew *const crew = f->p->crew;
     int rc = factor_times(f, out, in);
