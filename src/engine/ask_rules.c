@@ -252,7 +252,10 @@ static int asked_again(struct ask *a, u2i_error_t *err) {
     U2I_TRY(rules_again(&a->rules, &a->view, events, (uint32_t)a->log_n, hides_s, err));
     for (size_t i = 0; i < a->log_n; i++) {
         const struct action *action = a->log[i].action;
-        const bool hides = action->exclude || (!keep_seen && action->weight > 0);
+        /* The newest yes or no decides: who disliked something and then bought it has changed their mind. */
+        const bool hides = action->exclude
+                               ? roaring_bitmap_contains(a->history->disliked, a->log[i].row)
+                               : !keep_seen && action->weight > 0;
         const double age_s = (double)(a->now_ms - a->log[i].time_ms) / 1000;
         if (hides && age_s < hides_s[i]) {
             roaring_bitmap_add(a->exclude, a->log[i].row);
