@@ -39,17 +39,17 @@ struct ask {
     const u2i_query_t *q;
     struct arena arena;
     struct deadline deadline;
-    struct filter *filter;     /* NULL = none */
-    float *text;               /* of q->text or q->interests, embedded; NULL = nothing in it */
-    roaring_bitmap_t *exclude; /* rows that must not appear (again) */
-    uint32_t user;             /* STORE_NONE = unknown */
-    struct history *cached;    /* the recorded history, to be given back; NULL without a user */
-    struct history *own;       /* with the question's session, to be freed; NULL without one */
+    struct filter *filter;         /* NULL = none */
+    float *text;                   /* of q->text or q->interests, embedded; NULL = nothing in it */
+    roaring_bitmap_t *exclude;     /* rows that must not appear (again) */
+    uint32_t user;                 /* STORE_NONE = unknown */
+    struct history *cached;        /* the recorded history, to be given back; NULL without a user */
+    struct history *own;           /* with the question's session, to be freed; NULL without one */
     const struct history *history; /* either of them, or NULL */
 
     struct taste taste;        /* content profile; empty where the model answers */
     struct model_user *learnt; /* NULL = the model has no say */
-    uint32_t *learnt_index;     /* of the events that it was given: their index in history->events */
+    uint32_t *learnt_index;    /* of the events that it was given: their index in history->events */
 
     struct lately_pull *lately; /* in order of row */
     uint32_t lately_n;
@@ -59,10 +59,10 @@ struct ask {
     bool ruled;              /* there are rules, and `rules` and `view` are set: */
     struct rules_bound rules;
     struct rules_view view;
-    struct attrs *user_attrs;  /* of the asking user, if there are rules; NULL = none */
-    roaring_bitmap_t *among;   /* rows that pass the rules' filters; NULL = all */
-    struct asked_event *log;   /* the user's whole log, if a rule asks for it */
-    size_t log_n, log_shown; /* events; the first impression: these are last, in order of row */
+    struct attrs *user_attrs; /* of the asking user, if there are rules; NULL = none */
+    roaring_bitmap_t *among;  /* rows that pass the rules' filters; NULL = all */
+    struct asked_event *log;  /* the user's whole log, if a rule asks for it */
+    size_t log_n, log_shown;  /* events; the first impression: these are last, in order of row */
 
     struct rank_scale scales[ASK_TIERS_MAX]; /* of the candidates' scores, by tier */
     struct rank_candidate *candidates;

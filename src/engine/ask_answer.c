@@ -11,7 +11,7 @@
 /* ---- Scores ----------------------------------------------------------------------------------- */
 
 static const char *ask_part_name(uint32_t part) {
-    return part < MODEL_PARTS_N ? model_part_name((enum model_part)part)
+    return part < MODEL_PARTS_N     ? model_part_name((enum model_part)part)
            : part == ASK_COSINE     ? "cosine"
            : part == ASK_POPULARITY ? "popularity"
                                     : "lately";

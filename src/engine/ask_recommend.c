@@ -159,8 +159,8 @@ static int ask_learnt_next(struct ask *a, u2i_error_t *err) {
     if (n == 0) {
         return U2I_OK;
     }
-    int rc = among == NULL ? error_oom(err)
-                           : e->ops->matches(e->store, a->filter, among, &passing, err);
+    int rc =
+        among == NULL ? error_oom(err) : e->ops->matches(e->store, a->filter, among, &passing, err);
     if (rc == U2I_OK) {
         roaring_bitmap_andnot_inplace(passing, a->exclude);
         if (a->among != NULL) {

@@ -167,10 +167,10 @@ static int tally_count(struct tally *one, const struct tally_event *ev) {
         roaring_bitmap_add(*users, ev->user);
         return U2I_OK;
     }
-    const uint64_t count =
-        one->items != NULL
-            ? tally_count_slice(&one->items[ev->item], (int64_t)((double)ev->time_ms / one->slice_ms))
-            : ++one->counts[ev->item];
+    const uint64_t count = one->items != NULL
+                               ? tally_count_slice(&one->items[ev->item],
+                                                   (int64_t)((double)ev->time_ms / one->slice_ms))
+                               : ++one->counts[ev->item];
     if (one->what == TALLY_LIMIT && count >= one->limit) {
         roaring_bitmap_add(one->full, ev->item);
     }

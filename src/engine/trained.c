@@ -21,11 +21,12 @@
 /* ---- As bytes --------------------------------------------------------------------------------- */
 
 static void trained_blob_name(char *name, const char *token, uint32_t part) {
-    (void)snprintf(name, TRAINED_NAME_BYTES, "model.%s.%u", token, part); /* fits: tokens are short */
+    (void)snprintf(name, TRAINED_NAME_BYTES, "model.%s.%u", token,
+                   part); /* fits: tokens are short */
 }
 
 static int trained_put_blobs(struct engine *e, const char *token, const struct buf *bytes,
-                            u2i_error_t *err) {
+                             u2i_error_t *err) {
     char name[TRAINED_NAME_BYTES];
     uint32_t part = 0;
     for (size_t at = 0; at < bytes->len; at += TRAINED_BLOB_BYTES, part++) {
@@ -38,7 +39,7 @@ static int trained_put_blobs(struct engine *e, const char *token, const struct b
 }
 
 static int trained_get_blobs(struct engine *e, const char *token, struct buf *out,
-                            u2i_error_t *err) {
+                             u2i_error_t *err) {
     struct buf part = {0};
     char name[TRAINED_NAME_BYTES];
     int rc = U2I_OK;
@@ -77,8 +78,8 @@ void trained_forget(struct engine *e, const char *token) {
 }
 
 int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
-    const struct trained_header h = {
-        TRAINED_MAGIC, l->version, l->weight_max, 0, l->now_ms, l->events};
+    const struct trained_header h = {TRAINED_MAGIC, l->version, l->weight_max, 0,
+                                     l->now_ms,     l->events};
     struct buf bytes = {0};
     buf_put(&bytes, &h, sizeof(h));
     int rc = model_save(l->model, &bytes, err);
@@ -92,7 +93,8 @@ int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
     return rc;
 }
 
-static int trained_load(struct engine *e, const char *token, struct trained *out, u2i_error_t *err) {
+static int trained_load(struct engine *e, const char *token, struct trained *out,
+                        u2i_error_t *err) {
     struct buf bytes = {0};
     struct trained_header h;
     *out = (struct trained){0};

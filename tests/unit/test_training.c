@@ -58,7 +58,8 @@ static void fill_world(u2i_t *u) {
             const int first = (int)(world_random(&random) % FILMS);
             (void)snprintf(user, sizeof(user), "fan%d-%d", k, f);
             for (int e = 0; e < 6; e++) {
-                const int number = e == 5 ? (int)(world_random(&random) % FILMS) : (first + e * 5) % FILMS;
+                const int number =
+                    e == 5 ? (int)(world_random(&random) % FILMS) : (first + e * 5) % FILMS;
                 const int kind = e == 5 ? (int)(world_random(&random) % KINDS) : k;
                 likes[e] = (u2i_event_t){.user = user,
                                          .item = film_id(kind, number),
