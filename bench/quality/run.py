@@ -84,7 +84,7 @@ class Bench:
         return os.path.join(HERE, "splits", f"{data}-{split}")
 
     def items(self, data):
-        return os.path.join(HERE, "data", data, "items.csv.gz")
+        return os.path.join(HERE, "..", "..", "data", data, "items.csv.gz")
 
     def file(self, data, split, name):
         path = os.path.join(self.folder(data, split), name)
@@ -216,7 +216,7 @@ def known_ablations(u2i):
 
 def train_seconds(u2i):
     """Import apart: `u2i train` on all events of ml-latest-small, the wall time that it reports."""
-    data = os.path.join(HERE, "data", ML)
+    data = os.path.join(HERE, "..", "..", "data", ML)
     with tempfile.TemporaryDirectory() as scratch:
         store = os.path.join(scratch, "ml.db")
         quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "check": True}
