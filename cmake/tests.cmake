@@ -56,6 +56,8 @@ if(TARGET bench_store)
     set_tests_properties(bench_store_runs PROPERTIES TIMEOUT 300)
     add_test(NAME bench_index_runs COMMAND bench_index --smoke)
     set_tests_properties(bench_index_runs PROPERTIES TIMEOUT 300)
+    add_test(NAME bench_rank_runs COMMAND bench_rank --smoke)
+    set_tests_properties(bench_rank_runs PROPERTIES TIMEOUT 300)
 endif()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fault.cmake OPTIONAL)

@@ -118,11 +118,10 @@ static int rules_rank_boost(struct rules_work *w, uint32_t rule) {
 
 static int rules_rank_pin(struct rules_work *w, uint32_t rule) {
     const struct rule *const pin = w->b->list[rule].rule;
-    for (uint32_t i = 0; i < w->r->n && w->v->id != NULL; i++) {
-        struct rank_candidate *const c = &w->r->candidates[i];
-        const char *const id = w->v->id(w->v->ctx, c->row);
-        if (c->pin == 0 && id != NULL && strcmp(id, pin->name) == 0) {
-            c->pin = pin->count;
+    const uint32_t row = w->v->row != NULL ? w->v->row(w->v->ctx, pin->name) : UINT32_MAX;
+    for (uint32_t i = 0; i < w->r->n && row != UINT32_MAX; i++) {
+        if (w->rows[i] == row && w->r->candidates[i].pin == 0) {
+            w->r->candidates[i].pin = pin->count;
         }
     }
     return U2I_OK;

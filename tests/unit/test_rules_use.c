@@ -49,8 +49,8 @@ static int world_attr(void *ctx, const struct attr_path *path, const uint32_t *r
     const struct world *const w = ctx;
     struct attr_column column;
     const int rc = attr_column_find(w->columns, path, &column, err);
-    for (uint32_t i = 0; i < n && rc == U2I_OK; i++) {
-        columns_get(&column, rows[i], &out[i]);
+    if (rc == U2I_OK) {
+        columns_get_many(&column, rows, n, out);
     }
     return rc;
 }
@@ -66,6 +66,10 @@ static uint64_t world_events(void *ctx, uint32_t row) {
 
 static const char *world_id(void *ctx, uint32_t row) {
     return intern_name(((const struct world *)ctx)->ids, row, NULL);
+}
+
+static uint32_t world_row(void *ctx, const char *id) {
+    return intern_find(((const struct world *)ctx)->ids, id, strlen(id));
 }
 
 static void world_open(struct world *w) {
@@ -90,7 +94,8 @@ static void world_open(struct world *w) {
                                   .attr = world_attr,
                                   .shown = world_shown,
                                   .events = world_events,
-                                  .id = world_id};
+                                  .id = world_id,
+                                  .row = world_row};
 }
 
 static void world_unbind(struct world *w) {
