@@ -52,6 +52,7 @@ extern "C" {
 #define U2I_ATTRS_MAX_DEPTH    8     /* nesting of objects in attributes */
 #define U2I_ACTION_MAX_BYTES   32
 #define U2I_FILTER_MAX_BYTES   65536
+#define U2I_RULES_MAX_BYTES    8192 /* ranking rules */
 #define U2I_FILTER_MAX_DEPTH   64      /* nesting of parentheses and operators */
 #define U2I_LIMIT_MAX          1000    /* hits of one query */
 #define U2I_EXCLUDE_MAX        1000000 /* ids in one query's exclusion list */
@@ -102,7 +103,9 @@ typedef void (*u2i_log_fn)(void *ctx, int level, const char *line);
 enum {                              /* u2i_options_t.flags */
        U2I_OPEN_READONLY = 1u << 0, /* never writes to the file */
        U2I_OPEN_EXISTING = 1u << 1, /* fail with U2I_ENOTFOUND instead of creating */
-       U2I_OPEN_NEW = 1u << 2       /* fail with U2I_EINVAL if the file exists */
+       U2I_OPEN_NEW = 1u << 2,      /* fail with U2I_EINVAL if the file exists */
+       U2I_OPEN_TRAINS = 1u << 3    /* for a process that stays: a thread trains anew whenever enough
+                                       has happened (settings train_auto, train_after_events) */
 };
 
 typedef struct u2i_options {
@@ -260,9 +263,20 @@ typedef struct u2i_query {
     uint32_t limit;      /* 1..U2I_LIMIT_MAX; 0 = 10 */
     uint32_t timeout_ms; /* 0 = none */
     uint32_t flags;      /* U2I_KEEP_SEEN | ... */
+    /* recommend: session_n events that count for this question only, beside the user's recorded ones: of
+     * a visitor without a name, or of a caller who keeps histories. In any order; `user` and `id` are
+     * ignored, time_ms 0 = the time of the question; unknown items are skipped. */
+    const u2i_event_t *session;
+    size_t session_n, session_size; /* session_size: sizeof(u2i_event_t) */
+    int64_t time_ms;   /* the moment of the question, e.g. when replaying a log; 0 = now */
+    double diversity;  /* 0..1: how much alike hits push each other down; 0 = as the setting says */
+    const char *rules; /* further ranking rules, one a line, beside the setting's; docs/ranking.md */
 } u2i_query_t;
 #define U2I_QUERY_INIT                                                                             \
-    { sizeof(u2i_query_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, 0, 0, 0 }
+    {                                                                                              \
+        sizeof(u2i_query_t), NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, 0, 0, 0, NULL,  \
+            0, sizeof(u2i_event_t), 0, 0, NULL                                                     \
+    }
 
 enum u2i_source {
     U2I_FROM_PROFILE = 1,    /* nearest to the profile of the user's events */
@@ -271,8 +285,23 @@ enum u2i_source {
     U2I_FROM_POPULAR = 4,    /* what others act on */
     U2I_FROM_CATALOGUE = 5,  /* no event speaks for it: fills up a list of popular items */
     U2I_FROM_SEARCH = 6,     /* nearest to the given text or vector */
-    U2I_FROM_SIMILAR = 7     /* nearest to the given item or user */
+    U2I_FROM_SIMILAR = 7,    /* nearest to the given item or user */
+    U2I_FROM_TASTE = 8,      /* learnt from what everybody did: the vectors of u2i_train() */
+    U2I_FROM_NEIGHBOURS = 9, /* what others did next, after what this user did */
+    U2I_FROM_RULE = 10       /* pinned, promoted or explored by a rule */
 };
+
+/* One summand of a hit's score: "ease", "sequence", "boost price < 20", ... */
+typedef struct u2i_part {
+    const char *name;
+    float value;
+} u2i_part_t;
+/* What one item of the user's history adds to a hit's score. */
+typedef struct u2i_pull {
+    const char *item, *title; /* title "" where it has none */
+    const char *action;       /* what the user did to it last */
+    float value;
+} u2i_pull_t;
 
 typedef struct u2i_hit { /* read-only, owned by the result; grows at the end */
     const char *id;      /* of the item; of the user for similar_users */
@@ -283,8 +312,13 @@ typedef struct u2i_hit { /* read-only, owned by the result; grows at the end */
     const char *because_title;
     const char *because_action; /* what the user did to it last */
     float because_share;        /* its part of the positive pull, 0..1 */
-    float score;                /* cosine -1..1; popularity 0..1 when source is U2I_FROM_POPULAR */
-    int32_t source;             /* enum u2i_source */
+    float score;   /* what the order is by: see docs/ranking.md; cosine -1..1 of a search */
+    int32_t source; /* enum u2i_source: what put it forward */
+    float probability; /* the score as an estimate of how likely the user acts on it, 0..1 */
+    const u2i_part_t *parts; /* parts_n of them; they add up to `score` */
+    size_t parts_n;
+    const u2i_pull_t *pulls; /* the pulls_n items of the history that add most, best first */
+    size_t pulls_n;
 } u2i_hit_t;
 
 typedef struct u2i_result u2i_result_t; /* opaque; free with u2i_result_free() */
@@ -340,6 +374,14 @@ U2I_API int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t valu
 /* value NULL = back to the default. U2I_EINVAL says what the setting accepts. */
 U2I_API int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err);
 
+/* A preset is a set of settings and ranking rules to start from: "ecommerce", "content", "recruitment",
+ * "dating" (docs/verticals/). Using it sets them in one go; each can be changed afterwards.
+ * U2I_ENOTFOUND names those that there are; U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+U2I_API int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err);
+/* Return non-zero to stop. Strings are static. */
+typedef int (*u2i_preset_fn)(void *ctx, const char *name, const char *help);
+U2I_API void u2i_scan_presets(u2i_preset_fn fn, void *ctx);
+
 /* ---- Care --------------------------------------------------------------------------------- */
 
 typedef struct u2i_stats {
@@ -380,6 +422,41 @@ U2I_API int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error
  * little later, and searches find everything meanwhile, only slower. Stopping (U2I_ETIMEOUT) ends
  * the waiting, not the work. U2I_EIO, U2I_ENOMEM. */
 U2I_API int u2i_build_index(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+
+/* ---- Training ----------------------------------------------------------------------------- */
+
+/* Return non-zero to cancel (U2I_ETIMEOUT, nothing has changed). `step` says in a word what is being
+ * done; `total` may be 0. Must not use the handle. */
+typedef int (*u2i_train_fn)(void *ctx, const char *step, uint64_t done, uint64_t total);
+typedef struct u2i_train_options {
+    size_t struct_size;
+    u2i_train_fn progress; /* may be NULL */
+    void *ctx;
+    int64_t now_ms; /* the moment that it is for: later events are left out; 0 = now */
+    /* How the settings are checked: "time": the newest part of the log is to be guessed from what was
+     * before it; "users": the last events of users left out of the training. NULL: "time" if the log
+     * is long enough for it. */
+    const char *check;
+} u2i_train_options_t;
+#define U2I_TRAIN_OPTIONS_INIT                                                                     \
+    { sizeof(u2i_train_options_t), NULL, NULL, 0, NULL }
+/* Learns taste vectors, neighbours and their weights from all events, checks them on events that it
+ * holds back, stores them, and exchanges them for the ones in use, in every process, in one moment;
+ * nobody waits meanwhile. Where popularity is not beaten, or there is too little to learn from, it
+ * says so in the figures and answers stay as they were. One training at a time: U2I_EBUSY. U2I_ENOMEM
+ * (also when the estimate says that memory will not do), U2I_ETIMEOUT, U2I_EIO, U2I_EREADONLY. */
+U2I_API int u2i_train(u2i_t *u, const u2i_train_options_t *opt, u2i_error_t *err);
+/* Back to what was in use before the last training (and with `all`, before any). U2I_ENOTFOUND. */
+U2I_API int u2i_untrain(u2i_t *u, int all, u2i_error_t *err);
+
+typedef struct u2i_figure {
+    const char *name; /* "version", "check.ndcg10", "weight.ease", ... */
+    double value;
+    const char *help; /* one line: meaning, unit */
+} u2i_figure_t;
+typedef int (*u2i_figure_fn)(void *ctx, const u2i_figure_t *figure);
+/* What the training in use has learnt and what its check found; none without one. */
+U2I_API int u2i_scan_training(u2i_t *u, u2i_figure_fn fn, void *ctx, u2i_error_t *err);
 
 #ifdef __cplusplus
 }

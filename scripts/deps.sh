@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what u2i needs to be built (`build`), and also what its tests and checks need (`test`, the
-# default), or the comparison with other indexes (`bench`), with apt on Debian 12. Says what it does;
+# default), or the comparisons with others (`bench`), with apt on Debian 12. Says what it does;
 # where all is there it does nothing, quickly and without the network. `list` only prints the packages.
 #
 # usage: scripts/deps.sh [build|test|bench|list]
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 mode=${1:-test}
 
 build="gcc libc6-dev cmake ninja-build pkg-config
-    libsqlite3-dev libroaring-dev libjansson-dev libutf8proc-dev zlib1g-dev"
+    libsqlite3-dev libroaring-dev libjansson-dev libutf8proc-dev zlib1g-dev libopenblas-pthread-dev"
 test="binutils clang-14 libclang-rt-14-dev clang-format-14 libcmocka-dev
     python3 python3-venv e2fsprogs mount util-linux procps bash-completion"
 bench="g++ python3-dev python3-venv"

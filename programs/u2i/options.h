@@ -91,6 +91,8 @@ const char *args_each(const struct args *args, const char *name, size_t *at);
 /* A whole number in [min, max]; prints what is wrong and returns CLI_USAGE. */
 int args_number(const struct args *args, const char *name, uint64_t min, uint64_t max,
                 uint64_t *out);
+/* A number in [min, max]; likewise. */
+int args_real(const struct args *args, const char *name, double min, double max, double *out);
 
 /* The i-th option of a command over all its groups; NULL past the end. */
 const struct option_spec *command_option(const struct command *command, size_t i);

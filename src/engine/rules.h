@@ -146,7 +146,6 @@ struct rules_view {
     uint64_t (*events)(void *ctx, uint32_t row);
     uint64_t (*impressions)(void *ctx, uint32_t row);
     const char *(*id)(void *ctx, uint32_t row); /* of the item; NULL = none */
-    uint32_t (*row)(void *ctx, const char *id); /* UINT32_MAX = none */
 };
 
 /* ---- Events that hide items ------------------------------------------------------------------- */

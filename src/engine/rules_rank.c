@@ -118,10 +118,11 @@ static int rules_rank_boost(struct rules_work *w, uint32_t rule) {
 
 static int rules_rank_pin(struct rules_work *w, uint32_t rule) {
     const struct rule *const pin = w->b->list[rule].rule;
-    const uint32_t row = w->v->row != NULL ? w->v->row(w->v->ctx, pin->name) : UINT32_MAX;
-    for (uint32_t i = 0; i < w->r->n && row != UINT32_MAX; i++) {
-        if (w->rows[i] == row && w->r->candidates[i].pin == 0) {
-            w->r->candidates[i].pin = pin->count;
+    for (uint32_t i = 0; i < w->r->n && w->v->id != NULL; i++) {
+        struct rank_candidate *const c = &w->r->candidates[i];
+        const char *const id = c->pin == 0 ? w->v->id(w->v->ctx, c->row) : NULL;
+        if (id != NULL && strcmp(id, pin->name) == 0) {
+            c->pin = pin->count;
         }
     }
     return U2I_OK;

@@ -116,6 +116,7 @@ struct profile_fold {
     float *heaviest; /* weight of the event that `latest` points at, without recency */
     uint32_t *slots;
     size_t n, mask;
+    bool largest; /* an item's largest weight instead of the sum of its weights */
 };
 
 static size_t profile_fold_entry(struct profile_fold *f, uint32_t item, uint32_t event) {
@@ -128,7 +129,7 @@ static size_t profile_fold_entry(struct profile_fold *f, uint32_t item, uint32_t
         at = (at + 1) & f->mask;
     }
     f->list[f->n] = (struct profile_entry){.item = item, .latest = event};
-    f->sums[f->n] = 0;
+    f->sums[f->n] = f->largest ? -INFINITY : 0;
     f->heaviest[f->n] = -INFINITY;
     f->slots[at] = (uint32_t)++f->n;
     return f->n - 1;
@@ -140,7 +141,8 @@ static void profile_fold_events(struct profile_fold *f, const struct profile_eve
         const struct profile_event *ev = &events[i];
         const size_t k = profile_fold_entry(f, ev->item, (uint32_t)i);
         const double weight = (double)action_weights[ev->action] * (double)ev->value;
-        f->sums[k] += weight * (double)recency[i];
+        const double counts = weight * (double)recency[i];
+        f->sums[k] = f->largest ? fmax(f->sums[k], counts) : f->sums[k] + counts;
         if (ev->time_ms == events[f->list[k].latest].time_ms &&
             (float)fabs(weight) > f->heaviest[k]) {
             f->heaviest[k] = (float)fabs(weight);
@@ -171,35 +173,50 @@ static size_t profile_fold_slots(size_t n) {
     return slots;
 }
 
-int profile_entries(const struct profile_event *events, size_t n, const float *recency,
-                    const float *action_weights, struct profile_entry *entries, size_t *entries_n) {
+/* Folds with f->largest as it is set; the rest of *f is scratch. */
+static int profile_fold(struct profile_fold *f, const struct profile_event *events, size_t n,
+                        const float *recency, const float *action_weights, size_t *entries_n) {
     double sums[ENTRIES_ON_STACK];
     float heaviest[ENTRIES_ON_STACK];
     uint32_t slots[2 * ENTRIES_ON_STACK];
     const size_t slots_n = profile_fold_slots(n);
-    struct profile_fold f = {
-        .list = entries, .sums = sums, .heaviest = heaviest, .slots = slots, .mask = slots_n - 1};
     int rc = U2I_OK;
     *entries_n = 0;
+    f->sums = sums;
+    f->heaviest = heaviest;
+    f->slots = slots;
+    f->mask = slots_n - 1;
     if (n > ENTRIES_ON_STACK) {
-        f.sums = alloc_array(n, sizeof *f.sums);
-        f.heaviest = alloc_array(n, sizeof *f.heaviest);
-        f.slots = alloc_array(slots_n, sizeof *f.slots);
-        if (f.sums == NULL || f.heaviest == NULL || f.slots == NULL) {
+        f->sums = alloc_array(n, sizeof *f->sums);
+        f->heaviest = alloc_array(n, sizeof *f->heaviest);
+        f->slots = alloc_array(slots_n, sizeof *f->slots);
+        if (f->sums == NULL || f->heaviest == NULL || f->slots == NULL) {
             rc = U2I_ENOMEM;
             goto out;
         }
     }
-    memset(f.slots, 0, slots_n * sizeof *f.slots);
-    profile_fold_events(&f, events, n, recency, action_weights);
-    *entries_n = profile_fold_end(&f);
+    memset(f->slots, 0, slots_n * sizeof *f->slots);
+    profile_fold_events(f, events, n, recency, action_weights);
+    *entries_n = profile_fold_end(f);
 out:
     if (n > ENTRIES_ON_STACK) {
-        mem_free(f.slots);
-        mem_free(f.heaviest);
-        mem_free(f.sums);
+        mem_free(f->slots);
+        mem_free(f->heaviest);
+        mem_free(f->sums);
     }
     return rc;
+}
+
+int profile_entries(const struct profile_event *events, size_t n, const float *recency,
+                    const float *action_weights, struct profile_entry *entries, size_t *entries_n) {
+    struct profile_fold f = {.list = entries};
+    return profile_fold(&f, events, n, recency, action_weights, entries_n);
+}
+
+int profile_largest(const struct profile_event *events, size_t n, const float *recency,
+                    const float *action_weights, struct profile_entry *entries, size_t *entries_n) {
+    struct profile_fold f = {.list = entries, .largest = true};
+    return profile_fold(&f, events, n, recency, action_weights, entries_n);
 }
 
 struct profile_sum profile_sum(const struct profile_entry *entries, size_t n) {

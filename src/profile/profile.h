@@ -60,6 +60,10 @@ struct profile_entry {
  * `entries` has room for n; *entries_n gets how many there are. U2I_ENOMEM (never for n <= 1024). */
 int profile_entries(const struct profile_event *events, size_t n, const float *recency,
                     const float *action_weights, struct profile_entry *entries, size_t *entries_n);
+/* The same, but an item counts once, with the largest weight among its events instead of their sum: what
+ * learnt vectors are asked with, where adding up repeats measurably hurts (docs/training.md). */
+int profile_largest(const struct profile_event *events, size_t n, const float *recency,
+                    const float *action_weights, struct profile_entry *entries, size_t *entries_n);
 
 /* What the weights add up to. A profile with positive == 0 has no direction to recommend in, only
  * things to keep away from: its user is a cold start. */
@@ -104,5 +108,26 @@ float popularity_score(const struct popularity *p, const struct popularity_scale
 int popularity_save(const struct popularity *p, struct buf *out, u2i_error_t *err);
 int popularity_load(struct popularity *p, const void *bytes, size_t n, u2i_error_t *err);
 size_t popularity_bytes(const struct popularity *p);
+
+/* ---- What goes together, lately ----------------------------------------------------------------- */
+
+/* Pairs of items that a user acted on within hours, from the events as they come in; bounded memory. Needs
+ * its owner's lock. */
+struct covisits;
+struct covisits_event {
+    int64_t time_ms;
+    uint32_t user, item;
+};
+int covisits_new(struct covisits **out, u2i_error_t *err);
+void covisits_free(struct covisits *c); /* NULL is a no-op */
+void covisits_clear(struct covisits *c);
+void covisits_add(struct covisits *c, const struct covisits_event *ev);
+/* What was acted on shortly after (or, counting half, before) this item, and with which share of those who
+ * acted on it, shrunk towards 0 where there are few: at most `max`, the newest pairs first. */
+struct covisit {
+    uint32_t item;
+    float share;
+};
+size_t covisits_of(const struct covisits *c, uint32_t item, struct covisit *out, size_t max);
 
 #endif

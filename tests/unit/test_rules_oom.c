@@ -116,11 +116,6 @@ static const char *id(void *ctx, uint32_t row) {
     return row == 3 ? "x" : "y";
 }
 
-static uint32_t row_of(void *ctx, const char *name) {
-    (void)ctx;
-    return name[0] == 'x' ? 3 : UINT32_MAX;
-}
-
 #define ROWS 40u
 
 /* A whole question; U2I_OK or what failed. */
@@ -133,8 +128,7 @@ static int answer(const struct rules *rules, const struct attrs *user) {
                                     .attr = attr,
                                     .shown = shown,
                                     .events = events,
-                                    .id = id,
-                                    .row = row_of};
+                                    .id = id};
     const struct rules_asker asker = {
         .now_ms = 1, .user = user, .history = history, .history_n = 2, .attr = attr};
     struct rank_candidate candidates[ROWS];

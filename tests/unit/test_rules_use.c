@@ -68,10 +68,6 @@ static const char *world_id(void *ctx, uint32_t row) {
     return intern_name(((const struct world *)ctx)->ids, row, NULL);
 }
 
-static uint32_t world_row(void *ctx, const char *id) {
-    return intern_find(((const struct world *)ctx)->ids, id, strlen(id));
-}
-
 static void world_open(struct world *w) {
     u2i_error_t err;
     *w = (struct world){.ids = intern_new(), .live = roaring_bitmap_create()};
@@ -94,8 +90,7 @@ static void world_open(struct world *w) {
                                   .attr = world_attr,
                                   .shown = world_shown,
                                   .events = world_events,
-                                  .id = world_id,
-                                  .row = world_row};
+                                  .id = world_id};
 }
 
 static void world_unbind(struct world *w) {

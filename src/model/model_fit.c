@@ -1,0 +1,349 @@
+/* From events to a model: which items were wanted, the matrix of who wanted what, the learners of train/ one after
+ * another, and their results side by side in one vector per item.
+ *
+ * The order of blocks in an out-vector is ease, ials, trend, popular; the first two can be predicted from
+ * content (model_cold.c), and stand together for that. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "model/model_internal.h"
+#include "vec/vec.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+
+#define FIT_TREND_RECENT_DAYS 30
+#define FIT_TREND_LONG_DAYS   365
+#define FIT_TREND_SPAN_DAYS   60 /* a log shorter than this has no trend */
+#define FIT_DECAY_FLOOR       0.1
+#define FIT_LAMBDA_MIN        200.0 /* EASE's lambda is 10 x pairs / items within these */
+#define FIT_LAMBDA_MAX        2000.0
+#define FIT_IALS_ROUNDS       6u
+#define FIT_SEQUENCE_KEEP     200u
+
+struct model_fitting {
+    struct model_run *run;
+    const struct model_fit *how;
+    struct model *m;
+    struct train_event
+        *wanted; /* events with weight > 0; users and items numbered from 0 without gaps */
+    size_t wanted_n;
+    uint32_t users;
+    struct train_matrix *x; /* users x items */
+    double lambda;
+    struct train_factors *ease;
+    struct train_ials *ials;
+    float *trend; /* [count], NULL: none */
+};
+
+/* ---- Who wanted what -------------------------------------------------------------------------- */
+
+static int model_fit_items(struct model_fitting *f) {
+    const struct model_events *const ev = &f->how->ev;
+    const uint32_t end = f->run->in->items;
+    uint8_t *const is_wanted = mem_zalloc((size_t)end + 1);
+    if (is_wanted == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (size_t i = 0; i < ev->n; i++) {
+        const bool is_new = ev->list[i].weight > 0 && is_wanted[ev->list[i].item] == 0;
+        f->m->count += is_new;
+        is_wanted[ev->list[i].item] |= is_new;
+    }
+    f->m->rows = alloc_array(f->m->count, sizeof *f->m->rows);
+    uint32_t k = 0;
+    for (uint32_t row = 0; row < end && f->m->rows != NULL; row++) {
+        if (is_wanted[row] != 0) {
+            f->m->rows[k++] = row;
+        }
+    }
+    mem_free(is_wanted);
+    return f->m->rows == NULL ? U2I_ENOMEM : model_index(f->m);
+}
+
+static int model_fit_wanted(struct model_fitting *f) {
+    const struct model_events *const ev = &f->how->ev;
+    uint32_t last = MODEL_NONE;
+    f->wanted = alloc_array(ev->n, sizeof *f->wanted);
+    if (f->wanted == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (size_t i = 0; i < ev->n; i++) {
+        const struct train_event e = ev->list[i];
+        if (e.weight > 0) {
+            f->users += e.user != last;
+            last = e.user;
+            f->wanted[f->wanted_n++] =
+                (struct train_event){f->users - 1, model_k(f->m, e.item), e.weight, e.time_ms};
+        }
+    }
+    return U2I_OK;
+}
+
+/* Users x items. Weights fade with half-life decay_s (0: they don't), to a tenth at most: of the time since the
+ * newest event, so that a log that ended long ago is learnt from like a new one. */
+static int model_fit_matrix(const struct model_fitting *f, double decay_s,
+                            struct train_matrix **out, u2i_error_t *err) {
+    struct train_entry *const entries = alloc_array(f->wanted_n, sizeof *entries);
+    if (entries == NULL) {
+        return error_oom(err);
+    }
+    int64_t newest_ms = INT64_MIN;
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        newest_ms = f->wanted[i].time_ms > newest_ms ? f->wanted[i].time_ms : newest_ms;
+    }
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        const struct train_event *const e = &f->wanted[i];
+        const double age_s = (double)(newest_ms - e->time_ms) / 1000;
+        const double left = decay_s > 0 ? fmax(exp2(-age_s / decay_s), FIT_DECAY_FLOOR) : 1;
+        entries[i] = (struct train_entry){e->user, e->item, (float)left * e->weight};
+    }
+    const int rc = train_matrix_new(entries, f->wanted_n, f->users, f->m->count, out, err);
+    mem_free(entries);
+    return rc;
+}
+
+/* Who wanted each item; and EASE's lambda. */
+static int model_fit_count(struct model_fitting *f) {
+    struct model *const m = f->m;
+    double pairs = 0;
+    uint32_t kept = 0;
+    m->item_users = mem_zalloc((size_t)m->count * sizeof *m->item_users);
+    if (m->item_users == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (uint64_t e = 0; e < f->x->starts[f->users]; e++) {
+        m->item_users[f->x->ids[e]]++;
+        pairs += (double)f->x->values[e] * (double)f->x->values[e];
+    }
+    for (uint32_t k = 0; k < m->count; k++) {
+        kept += m->item_users[k] >= 2;
+    }
+    f->lambda = fmin(fmax(10 * pairs / (kept > 0 ? kept : 1), FIT_LAMBDA_MIN), FIT_LAMBDA_MAX);
+    return U2I_OK;
+}
+
+/* ---- The learners ----------------------------------------------------------------------------- */
+
+static bool model_fit_has(const struct model_fitting *f, enum model_part part) {
+    return (f->how->parts & 1u << part) != 0;
+}
+
+/* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
+static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
+    struct train_ease_options opt = {.lambda = f->lambda, .seed = f->run->in->seed + 1};
+    if (train_ease_memory(f->x, &opt) > f->run->memory_max) {
+        opt.form = TRAIN_EASE_LOW_RANK;
+    }
+    const uint64_t needed = train_ease_memory(f->x, &opt);
+    if (needed > f->run->memory_max) {
+        return error_set(err, U2I_ENOMEM,
+                         "training %" PRIu32 " items needs %" PRIu64 " MB, allowed are %" PRIu64,
+                         f->m->count, needed >> 20, f->run->memory_max >> 20);
+    }
+    U2I_TRY(model_step(f->run, "ease", err));
+    struct train_matrix *faded = NULL;
+    if (f->how->decay_s > 0) {
+        U2I_TRY(model_fit_matrix(f, f->how->decay_s, &faded, err));
+    }
+    const int rc = train_ease(faded != NULL ? faded : f->x, &opt, &f->run->work, &f->ease, err);
+    train_matrix_free(faded);
+    return rc;
+}
+
+static int model_fit_ials(struct model_fitting *f, u2i_error_t *err) {
+    const struct train_ials_options opt = {.rounds = FIT_IALS_ROUNDS, .seed = f->run->in->seed + 2};
+    U2I_TRY(model_step(f->run, "ials", err));
+    return train_ials(f->x, &opt, &f->run->work, &f->ials, err);
+}
+
+static int model_fit_sequence(struct model_fitting *f, u2i_error_t *err) {
+    const struct train_sequence_options opt = {
+        .backward = -1, .beta = -1, .keep = FIT_SEQUENCE_KEEP, .seed = f->run->in->seed + 3};
+    struct train_matrix **const out = &f->m->sparse[MODEL_SEQUENCE];
+    U2I_TRY(model_step(f->run, "sequence", err));
+    U2I_TRY(train_sequence(f->wanted, f->wanted_n, f->m->count, &opt, &f->run->work, out, err));
+    if ((*out)->starts[f->m->count] == 0) { /* everything at one time: no order */
+        train_matrix_free(*out);
+        *out = NULL;
+    }
+    return U2I_OK;
+}
+
+static int model_fit_neighbours(struct model_fitting *f, u2i_error_t *err) {
+    const struct train_neighbours_options opt = {.shrink = -1};
+    U2I_TRY(model_step(f->run, "neighbours", err));
+    return train_neighbours(f->x, &opt, &f->run->work, &f->m->sparse[MODEL_NEIGHBOURS], err);
+}
+
+/* log(1 + recent) - log(1 + long x recent's half-life / long's): decayed counts as of now, 30 days and a year. */
+static int model_fit_trend(struct model_fitting *f) {
+    const int64_t now = f->how->now_ms;
+    const size_t bytes = (size_t)f->m->count * sizeof(float);
+    const double share = (double)FIT_TREND_RECENT_DAYS / FIT_TREND_LONG_DAYS;
+    int64_t oldest = now;
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        oldest = f->wanted[i].time_ms < oldest ? f->wanted[i].time_ms : oldest;
+    }
+    if (now - oldest < FIT_TREND_SPAN_DAYS * MODEL_DAY_MS) {
+        return U2I_OK;
+    }
+    float *const year = mem_zalloc(bytes);
+    f->trend = mem_zalloc(bytes);
+    if (year == NULL || f->trend == NULL) {
+        mem_free(year);
+        return U2I_ENOMEM;
+    }
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        const struct train_event *const e = &f->wanted[i];
+        const double days = (double)(now - e->time_ms) / (double)MODEL_DAY_MS;
+        if (days >= 0) {
+            year[e->item] += e->weight * (float)exp2(-days / FIT_TREND_LONG_DAYS);
+            f->trend[e->item] += e->weight * (float)exp2(-days / FIT_TREND_RECENT_DAYS);
+        }
+    }
+    for (uint32_t k = 0; k < f->m->count; k++) {
+        f->trend[k] = (float)(log1p((double)f->trend[k]) - log1p((double)year[k] * share));
+    }
+    mem_free(year);
+    return U2I_OK;
+}
+
+static int model_fit_learn(struct model_fitting *f, u2i_error_t *err) {
+    if (model_fit_has(f, MODEL_EASE)) {
+        U2I_TRY(model_fit_ease(f, err));
+    }
+    if (model_fit_has(f, MODEL_IALS)) {
+        U2I_TRY(model_fit_ials(f, err));
+    }
+    if (model_fit_has(f, MODEL_SEQUENCE)) {
+        U2I_TRY(model_fit_sequence(f, err));
+    }
+    if (model_fit_has(f, MODEL_NEIGHBOURS)) {
+        U2I_TRY(model_fit_neighbours(f, err));
+    }
+    if (model_fit_has(f, MODEL_TREND) && model_fit_trend(f) != U2I_OK) {
+        return error_oom(err);
+    }
+    return U2I_OK;
+}
+
+/* ---- Side by side ----------------------------------------------------------------------------- */
+
+static void model_fit_block(struct model *m, enum model_part part, uint32_t dim) {
+    m->block[part] = (struct model_block){m->dim, dim};
+    m->dim += dim;
+}
+
+static void model_fit_fill(struct model_fitting *f) {
+    struct model *const m = f->m;
+    const struct model_block *const b = m->block;
+    for (uint32_t k = 0; k < m->count; k++) {
+        float *const out = m->out + (size_t)k * m->dim;
+        if (f->ease != NULL) {
+            const size_t at = (size_t)k * f->ease->dim;
+            memcpy(out + b[MODEL_EASE].at, f->ease->out + at, f->ease->dim * sizeof *out);
+        }
+        if (f->ials != NULL) {
+            const size_t at = (size_t)k * f->ials->dim;
+            memcpy(out + b[MODEL_IALS].at, f->ials->items + at, f->ials->dim * sizeof *out);
+        }
+        if (f->trend != NULL) {
+            out[b[MODEL_TREND].at] = f->trend[k];
+        }
+        if (b[MODEL_POPULAR].dim > 0) {
+            out[b[MODEL_POPULAR].at] = m->popular[k];
+        }
+    }
+}
+
+/* What the learners own becomes the model's. */
+static void model_fit_take(struct model_fitting *f) {
+    struct model *const m = f->m;
+    if (f->ease != NULL) {
+        m->in = f->ease->in;
+        f->ease->in = NULL;
+    }
+    if (f->ials != NULL) {
+        m->gram = f->ials->gram;
+        f->ials->gram = NULL;
+        m->a0 = f->ials->a0;
+        m->lambda = f->ials->lambda;
+        m->ials_items = m->count;
+    }
+}
+
+static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
+    struct model *const m = f->m;
+    model_fit_block(m, MODEL_EASE, f->ease == NULL ? 0 : f->ease->dim);
+    model_fit_block(m, MODEL_IALS, f->ials == NULL ? 0 : f->ials->dim);
+    model_fit_block(m, MODEL_TREND, f->trend == NULL ? 0 : 1);
+    model_fit_block(m, MODEL_POPULAR, model_fit_has(f, MODEL_POPULAR) ? 1 : 0);
+    m->out = alloc_array((size_t)m->count * m->dim, sizeof *m->out);
+    m->popular = alloc_array(m->count, sizeof *m->popular);
+    if (m->out == NULL || m->popular == NULL) {
+        return error_oom(err);
+    }
+    const int rc =
+        model_popular_score(&f->how->popular, &f->how->ev, f->how->now_ms, m, m->popular);
+    if (rc != U2I_OK) {
+        return error_oom(err);
+    }
+    model_fit_fill(f);
+    model_fit_take(f);
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        const struct model_block b = m->block[p];
+        m->weight[p] = 1;
+        if (b.dim == 0) {
+            continue;
+        }
+        m->spread[p] = alloc_array((size_t)b.dim * b.dim, sizeof *m->spread[p]);
+        if (m->spread[p] == NULL || model_covariance(f->run->work.threads, m->out + b.at, m->dim,
+                                                     m->count, b.dim, m->spread[p]) != U2I_OK) {
+            return error_oom(err);
+        }
+    }
+    model_measure_norms(m);
+    return U2I_OK;
+}
+
+static int model_fit_events(struct model_fitting *f, u2i_error_t *err) {
+    if (model_fit_items(f) != U2I_OK || model_fit_wanted(f) != U2I_OK) {
+        return error_oom(err);
+    }
+    if (f->m->count == 0) {
+        return error_set(err, U2I_ENOTFOUND,
+                         "there is nothing to learn from: no event says that an item was wanted");
+    }
+    U2I_TRY(model_fit_matrix(f, 0, &f->x, err));
+    return model_fit_count(f) == U2I_OK ? U2I_OK : error_oom(err);
+}
+
+int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
+              u2i_error_t *err) {
+    struct model_fitting f = {.run = r, .how = how, .m = model_alloc()};
+    *out = NULL;
+    if (f.m == NULL) {
+        return error_oom(err);
+    }
+    f.m->taste = how->taste;
+    f.m->order = how->order;
+    f.m->weight_max = how->weight_max;
+    int rc = model_fit_events(&f, err);
+    if (rc == U2I_OK) {
+        rc = model_fit_learn(&f, err);
+    }
+    if (rc == U2I_OK) {
+        rc = model_fit_assemble(&f, err);
+    }
+    train_ials_free(f.ials);
+    train_factors_free(f.ease);
+    train_matrix_free(f.x);
+    mem_free(f.trend);
+    mem_free(f.wanted);
+    if (rc == U2I_OK) {
+        *out = f.m;
+    } else {
+        model_free(f.m);
+    }
+    return rc;
+}

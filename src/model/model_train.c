@@ -1,0 +1,229 @@
+/* The run of a training: events in order, popularity for strangers, the check on events held back, the choice of
+ * weights, and the final fit on everything. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "model/model_internal.h"
+#include <math.h>
+#include <stdio.h>
+
+static const struct model_recency train_taste = {0.5, 365 * 86400.0, 0.02};
+static const struct model_recency train_order = {1, 365 * 86400.0, 0.02};
+
+#define TRAIN_DECAY_S (90 * 86400.0)
+
+static int model_train_checked(const struct model_input *in, u2i_error_t *err) {
+    for (size_t i = 0; i < in->n; i++) {
+        const struct train_event *const e = &in->events[i];
+        if (e->user >= in->users || e->item >= in->items || !(e->weight >= 0 && e->weight <= 1)) {
+            return error_set(err, U2I_EINVAL,
+                             "event %zu (user %u, item %u, weight %g) is out of range", i, e->user,
+                             e->item, (double)e->weight);
+        }
+    }
+    return U2I_OK;
+}
+
+/* Only weak actions in the data: then they are what is wanted. Returns what the weights are divided by. */
+static double model_train_normalise(struct train_event *list, size_t n) {
+    float most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = list[i].weight > most ? list[i].weight : most;
+    }
+    for (size_t i = 0; i < n && most > 0; i++) {
+        list[i].weight /= most;
+    }
+    return most > 0 ? (double)most : 1;
+}
+
+/* ---- The check -------------------------------------------------------------------------------- */
+
+static int model_train_round(struct model_run *r, const struct model_fit *all,
+                             const struct model_check_plan *plan, uint32_t round,
+                             struct model_exam *exam, u2i_error_t *err) {
+    struct model_fit fit = *all;
+    struct model *m = NULL;
+    fit.ev = (struct model_events){plan->rounds[round].train, plan->rounds[round].train_n};
+    fit.now_ms = plan->rounds[round].now_ms;
+    fit.weight_max = 1; /* the events' weights have been divided already */
+    int rc = model_fit(r, &fit, &m, err);
+    if (rc == U2I_OK && model_exam_ask(r, &all->ev, plan, round, m, exam) != U2I_OK) {
+        rc = error_oom(err);
+    }
+    model_free(m);
+    return rc == U2I_ENOTFOUND ? U2I_OK : rc; /* a round without anything wanted asks nothing */
+}
+
+/* Whether old events should fade in the training. Tastes in films last, a shop's range doesn't; so the first round
+ * is trained both ways, with ease alone, and *exam, of the lasting way, made anew where fading won. */
+static int model_train_decay(struct model_run *r, struct model_fit *all,
+                             const struct model_check_plan *plan, struct model_exam *exam,
+                             u2i_error_t *err) {
+    struct model_exam faded = {0};
+    struct model_fit fit = *all;
+    double *const quality = alloc_array((size_t)exam->n * 2 + 1, sizeof *quality);
+    const float ease[MODEL_PARTS_N] = {[MODEL_EASE] = 1};
+    int rc = quality == NULL ? error_oom(err) : U2I_OK;
+    fit.parts = 1u << MODEL_EASE;
+    fit.decay_s = TRAIN_DECAY_S;
+    if (rc == U2I_OK) {
+        rc = model_train_round(r, &fit, plan, 0, &faded, err);
+    }
+    if (rc == U2I_OK && faded.n == exam->n) {
+        model_exam_judge(r, exam, ease, quality);
+        model_exam_judge(r, &faded, ease, quality + exam->n);
+        const struct model_compared gain = model_compare(quality + exam->n, quality, exam->n);
+        if (gain.mean > 0.5 * gain.error) {
+            all->decay_s = TRAIN_DECAY_S;
+            model_exam_free(exam);
+            rc = model_train_round(r, all, plan, 0, exam, err);
+        }
+    }
+    model_exam_free(&faded);
+    mem_free(quality);
+    return rc;
+}
+
+/* What is told of the check: the lists of the chosen weights, of each part alone, of popularity. */
+struct model_marks_told {
+    double ndcg10, ndcg100, recall20;
+};
+
+static struct model_marks_told model_train_mean(const struct model_exam *exam,
+                                                const float *weights) {
+    struct model_marks_told mean = {0, 0, 0};
+    for (uint32_t i = 0; i < exam->n; i++) {
+        const struct model_scored *const s = &exam->list[i];
+        const struct model_gain g = model_scored_gain(s, weights);
+        mean.ndcg10 += g.dcg10 / s->ideal.dcg10 / exam->n;
+        mean.ndcg100 += g.dcg100 / s->ideal.dcg100 / exam->n;
+        mean.recall20 += (double)g.hits20 / s->ideal.hits20 / exam->n;
+    }
+    return mean;
+}
+
+static void model_train_tell(struct model *told, const struct model_check_plan *plan,
+                             const struct model_exam *exam, const float *weights) {
+    const struct model_marks_told mean = model_train_mean(exam, weights);
+    model_tell(told, plan->kind, "check.kind");
+    model_tell(told, exam->n, "check.questions");
+    model_tell(told, plan->n, "check.rounds");
+    model_tell(told, mean.ndcg10, "check.ndcg10");
+    model_tell(told, mean.ndcg100, "check.ndcg100");
+    model_tell(told, mean.recall20, "check.recall20");
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        if ((exam->parts & 1u << p) != 0) {
+            float one[MODEL_PARTS_N] = {0};
+            one[p] = 1;
+            model_tell(told, model_train_mean(exam, one).ndcg10, "check.%s.ndcg10",
+                       model_part_name((enum model_part)p));
+        }
+    }
+}
+
+/* Chooses weights[] and the calibration, and tells of it in `told`. */
+static int model_train_check(struct model_run *r, struct model_fit *all, float *weights,
+                             struct model *told, u2i_error_t *err) {
+    struct model_check_plan plan;
+    struct model_exam exam = {0};
+    char step[32];
+    int rc = model_check_plan_new(r, &all->ev, &plan);
+    if (rc != U2I_OK) {
+        return error_oom(err);
+    }
+    r->step_fixed = true;
+    for (uint32_t i = 0; i < plan.n && plan.asked > 0 && rc == U2I_OK; i++) {
+        (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan.n); /* fits */
+        r->step = step;
+        rc = model_train_round(r, all, &plan, i, &exam, err);
+        if (rc == U2I_OK && i == 0 && (exam.parts & 1u << MODEL_EASE) != 0) {
+            rc = model_train_decay(r, all, &plan, &exam, err);
+        }
+    }
+    r->step_fixed = false;
+    if (rc == U2I_OK && exam.n > 0) {
+        rc = model_step(r, "choose", err);
+    }
+    if (rc == U2I_OK && exam.n > 0) {
+        model_start_weights(exam.parts, weights);
+        if (model_choose(r, &exam, weights) != U2I_OK ||
+            model_calibrate(&exam, weights, &told->scale) != U2I_OK) {
+            rc = error_oom(err);
+        }
+        model_train_tell(told, &plan, &exam, weights);
+    }
+    model_exam_free(&exam);
+    model_check_free(&plan);
+    return rc;
+}
+
+/* ---- All of it -------------------------------------------------------------------------------- */
+
+/* The parts that have a weight, on all events. */
+static int model_train_final(struct model_run *r, struct model_fit *fit, const float *weights,
+                             struct model **out, u2i_error_t *err) {
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        fit->parts &= weights[p] > 0 ? ~0u : ~(1u << p);
+    }
+    U2I_TRY(model_fit(r, fit, out, err));
+    if (model_set_weights(*out, weights) != U2I_OK) {
+        return error_oom(err);
+    }
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        model_tell(*out, (double)(*out)->weight[p], "weight.%s",
+                   model_part_name((enum model_part)p));
+    }
+    return (fit->parts & 1u << MODEL_CONTENT) != 0 ? model_cold_fit(r, *out, err) : U2I_OK;
+}
+
+static int model_train_run(struct model_run *r, struct model_fit *fit, struct model *told,
+                           struct model **out, u2i_error_t *err) {
+    float weights[MODEL_PARTS_N];
+    model_start_weights(fit->parts, weights);
+    if (getenv("DECAY")) {
+        fit->decay_s = atof(getenv("DECAY")) * 86400;
+    }
+    U2I_TRY(model_popular_choose(r, &fit->ev, &fit->popular, err));
+    U2I_TRY(model_train_check(r, fit, weights, told, err));
+    if ((fit->parts & 1u << MODEL_CONTENT) != 0) {
+        weights[MODEL_CONTENT] = model_default_weights[MODEL_CONTENT];
+    }
+    U2I_TRY(model_train_final(r, fit, weights, out, err));
+    model_tell(*out, fit->decay_s / 86400, "decay.days");
+    model_tell(*out, fit->popular.long_s / 86400, "popular.long_days");
+    model_tell(*out, fit->popular.recent_s / 86400, "popular.recent_days");
+    model_tell(*out, fit->popular.blend, "popular.blend");
+    model_tell(*out, fit->popular.quality, "popular.quality");
+    model_tell(*out, (double)fit->popular.asked, "popular.newcomers");
+    (*out)->scale = told->scale;
+    for (uint32_t i = 0; i < told->figures_n; i++) {
+        model_tell(*out, told->figures[i].value, "%s", told->figures[i].name);
+    }
+    return U2I_OK;
+}
+
+int model_train(const struct model_input *in, struct model **out, u2i_error_t *err) {
+    struct model_run run;
+    struct train_event *list = NULL;
+    *out = NULL;
+    U2I_TRY(model_train_checked(in, err));
+    model_run_begin(&run, in);
+    U2I_TRY(model_step(&run, "events", err));
+    struct model *const told = model_alloc();
+    int rc = told == NULL ? error_oom(err) : model_events_sort(in, &list, err);
+    if (rc == U2I_OK) {
+        struct model_fit fit = {.ev = {list, in->n},
+                                .now_ms = in->now_ms,
+                                .parts = in->parts != 0 ? in->parts : (1u << MODEL_PARTS_N) - 1,
+                                .taste = train_taste,
+                                .order = train_order,
+                                .weight_max = model_train_normalise(list, in->n)};
+        rc = model_train_run(&run, &fit, told, out, err);
+    }
+    if (rc != U2I_OK) {
+        model_free(*out);
+        *out = NULL;
+    }
+    model_free(told);
+    mem_free(list);
+    return rc;
+}

@@ -1,0 +1,91 @@
+/* Weights set into a model. Scores don't change if a block's out-vectors are multiplied by c: queries are divided by
+ * the spread, which grows with it. The graph that searches them does care: it links items by the inner
+ * product of their out-vectors, blocks together. A block is scaled such that the trace of its covariance is
+ * the square of its weight; then the distance of two vectors is, up to one factor, the expected difference
+ * of their scores over users whose queries point anywhere. */
+#include "base/alloc.h"
+#include "model/model_internal.h"
+#include "vec/vec.h"
+#include <math.h>
+
+static void model_weights_scale(struct model *m, int part, float c) {
+    const struct model_block b = m->block[part];
+    const size_t square = (size_t)b.dim * b.dim;
+    for (uint32_t k = 0; k < m->count; k++) {
+        vec_get()->scale(m->out + (size_t)k * m->dim + b.at, c, b.dim);
+    }
+    vec_get()->scale(m->spread[part], c * c, square);
+    if (part == MODEL_IALS) { /* the system of the fold-in, with u = c u' */
+        vec_get()->scale(m->gram, c * c, square);
+        m->lambda *= (double)c * (double)c;
+    }
+}
+
+static double model_weights_trace(const struct model *m, int part) {
+    const uint32_t dim = m->block[part].dim;
+    double trace = 0;
+    for (uint32_t d = 0; d < dim; d++) {
+        trace += (double)m->spread[part][(size_t)d * dim + d];
+    }
+    return trace;
+}
+
+static void model_weights_drop(struct model *m, int part) {
+    mem_free(m->spread[part]);
+    m->spread[part] = NULL;
+    train_matrix_free(m->sparse[part]);
+    m->sparse[part] = NULL;
+    m->block[part].dim = 0;
+    if (part == MODEL_EASE) {
+        mem_free(m->in);
+        m->in = NULL;
+    }
+    if (part == MODEL_IALS) {
+        mem_free(m->gram);
+        m->gram = NULL;
+    }
+}
+
+/* Moves the blocks that are left together. */
+static int model_weights_pack(struct model *m) {
+    struct model_block to[MODEL_PARTS_N];
+    uint32_t dim = 0;
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        to[p] = (struct model_block){dim, m->block[p].dim};
+        dim += m->block[p].dim;
+    }
+    if (dim == m->dim) {
+        return U2I_OK;
+    }
+    float *const out = alloc_array((size_t)m->count * dim, sizeof *out);
+    if (out == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (uint32_t k = 0; k < m->count; k++) {
+        for (int p = 0; p < MODEL_PARTS_N; p++) {
+            memcpy(out + (size_t)k * dim + to[p].at, model_vector(m, k) + m->block[p].at,
+                   to[p].dim * sizeof *out);
+        }
+    }
+    mem_free(m->out);
+    m->out = out;
+    m->dim = dim;
+    memcpy(m->block, to, sizeof to);
+    return U2I_OK;
+}
+
+int model_set_weights(struct model *m, const float *weights) {
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        const bool is_block = m->block[p].dim > 0;
+        const double trace = is_block ? model_weights_trace(m, p) : 1;
+        m->weight[p] = weights[p] > 0 && trace > 0 ? weights[p] : 0;
+        if (m->weight[p] == 0) {
+            model_weights_drop(m, p);
+        } else if (is_block) {
+            model_weights_scale(m, p, (float)((double)weights[p] / sqrt(trace)));
+        }
+    }
+    const int rc = model_weights_pack(m);
+    model_measure_norms(m);
+    return rc;
+}
