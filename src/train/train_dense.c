@@ -14,6 +14,8 @@
 #include <math.h>
 
 #define STRIP_ROWS  128u /* of one BLAS call */
+#define DENSE_ROWS  512u /* of one with a large matrix: the panel is packed anew in each */
+#define DENSE_LARGE 2048u
 #define GRAM_PIECES 16u  /* partial sums of a Gram matrix, at most */
 #define GRAM_ROWS   512u /* summed in single precision at most */
 
@@ -33,21 +35,28 @@ static uint64_t strip_count(uint32_t n) {
     return ((uint64_t)n + STRIP_ROWS - 1) / STRIP_ROWS;
 }
 
+static uint32_t dense_rows(uint32_t n) {
+    return n < DENSE_LARGE ? STRIP_ROWS : DENSE_ROWS;
+}
+
 static int dense_times_strip(void *ctx, uint64_t task, unsigned worker) {
     (void)worker;
     const struct panel_job *const j = ctx;
-    const size_t at = (size_t)task * STRIP_ROWS;
+    const uint32_t rows = dense_rows(j->n);
+    const size_t at = (size_t)task * rows;
+    const size_t left = j->n - at;
     const int n = (int)j->n;
     const int dim = (int)j->dim;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)strip_rows(j->n, task), dim, n, 1,
-                j->a + at * j->n, n, j->x, dim, 0, j->out + at * j->dim, dim);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)(left < rows ? left : rows), dim, n,
+                1, j->a + at * j->n, n, j->x, dim, 0, j->out + at * j->dim, dim);
     return U2I_OK;
 }
 
 int train_dense_times(struct train_crew *crew, const float *a, uint32_t n, const float *x,
                       uint32_t dim, float *out) {
     struct panel_job job = {.a = a, .x = x, .out = out, .n = n, .dim = dim};
-    return train_crew_run(crew, strip_count(n), dense_times_strip, &job);
+    const uint32_t rows = dense_rows(n);
+    return train_crew_run(crew, ((uint64_t)n + rows - 1) / rows, dense_times_strip, &job);
 }
 
 /* ---- Gram matrices --------------------------------------------------------------------------- */
