@@ -4,6 +4,7 @@
  *   ask_session.c    the user's history, with what the question itself says was done
  *   ask_recommend.c  candidates for a user: taste, profile, cold start, popularity
  *   ask_rules.c      ranking rules: what must hold, what is better or worse
+ *   ask_forward.c    candidates that rules put forward: pinned, promoted, new
  *   ask_two_sided.c  scores that count what the other side wants
  *   ask_lately.c     what others did lately
  *   ask_answer.c     the list as the caller gets it, with reasons
@@ -39,17 +40,17 @@ struct ask {
     const u2i_query_t *q;
     struct arena arena;
     struct deadline deadline;
-    struct filter *filter;     /* NULL = none */
-    float *text;               /* of q->text or q->interests, embedded; NULL = nothing in it */
-    roaring_bitmap_t *exclude; /* rows that must not appear (again) */
-    uint32_t user;             /* STORE_NONE = unknown */
-    struct history *cached;    /* the recorded history, to be given back; NULL without a user */
-    struct history *own;       /* with the question's session, to be freed; NULL without one */
+    struct filter *filter;         /* NULL = none */
+    float *text;                   /* of q->text or q->interests, embedded; NULL = nothing in it */
+    roaring_bitmap_t *exclude;     /* rows that must not appear (again) */
+    uint32_t user;                 /* STORE_NONE = unknown */
+    struct history *cached;        /* the recorded history, to be given back; NULL without a user */
+    struct history *own;           /* with the question's session, to be freed; NULL without one */
     const struct history *history; /* either of them, or NULL */
 
     struct taste taste;        /* content profile; empty where the model answers */
     struct model_user *learnt; /* NULL = the model has no say */
-    uint32_t *learnt_index;     /* of the events that it was given: their index in history->events */
+    uint32_t *learnt_index;    /* of the events that it was given: their index in history->events */
 
     struct lately_pull *lately; /* in order of row */
     uint32_t lately_n;
@@ -59,10 +60,10 @@ struct ask {
     bool ruled;              /* there are rules, and `rules` and `view` are set: */
     struct rules_bound rules;
     struct rules_view view;
-    struct attrs *user_attrs;  /* of the asking user, if there are rules; NULL = none */
-    roaring_bitmap_t *among;   /* rows that pass the rules' filters; NULL = all */
-    struct asked_event *log;   /* the user's whole log, if a rule asks for it */
-    size_t log_n, log_shown; /* events; the first impression: these are last, in order of row */
+    struct attrs *user_attrs; /* of the asking user, if there are rules; NULL = none */
+    roaring_bitmap_t *among;  /* rows that pass the rules' filters; NULL = all */
+    struct asked_event *log;  /* the user's whole log, if a rule asks for it */
+    size_t log_n, log_shown;  /* events; the first impression: these are last, in order of row */
 
     struct rank_scale scales[ASK_TIERS_MAX]; /* of the candidates' scores, by tier */
     struct rank_candidate *candidates;
@@ -97,12 +98,18 @@ int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
 #define ASK_ALL (-2.0f) /* below every cosine */
 int ask_popular(struct ask *a, u2i_error_t *err);
 
+/* Rows as candidates of the last tier, with their popularity as the score. */
+int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,
+                     u2i_error_t *err);
+
 /* ask_session.c: fills history, cached, own. Inside the read section. */
 int ask_find_history(struct ask *a, u2i_error_t *err);
 void ask_drop_history(struct ask *a);
 
 /* ask_recommend.c */
 int ask_recommend(struct ask *a, u2i_error_t *err);
+/* The best by the model, where there is one for this user, as candidates of the current tier. */
+int ask_learnt_search(struct ask *a, u2i_error_t *err);
 /* What the model makes of a history; *out is NULL where it has nothing to say. */
 int ask_model_user(struct engine *e, const struct history *h, struct arena *arena,
                    struct model_user **out, u2i_error_t *err);
@@ -115,6 +122,9 @@ bool asked_returns(const struct ask *a);
 int asked_hide(struct ask *a, u2i_error_t *err);
 /* The other rules: terms of the candidates; caps and shares to `q`. */
 int asked_rank(struct ask *a, struct rank_query *q, u2i_error_t *err);
+
+/* ask_forward.c */
+int forward_gather(struct ask *a, u2i_error_t *err);
 
 /* ask_two_sided.c */
 int two_sided_apply(struct ask *a, u2i_error_t *err);

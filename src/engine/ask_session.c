@@ -31,10 +31,11 @@ static int ask_session_events(struct ask *a, struct profile_event **out, size_t 
         const uint32_t item = e->ops->item_row(e->store, ev->item);
         uint16_t action;
         if (item != STORE_NONE && ask_action(e, ev->action, &action)) {
-            events[n++] = (struct profile_event){.time_ms = ev->time_ms == 0 ? a->now_ms : ev->time_ms,
-                                                 .item = item,
-                                                 .action = action,
-                                                 .value = ev->value == 0 ? 1 : ev->value};
+            events[n++] =
+                (struct profile_event){.time_ms = ev->time_ms == 0 ? a->now_ms : ev->time_ms,
+                                       .item = item,
+                                       .action = action,
+                                       .value = ev->value == 0 ? 1 : ev->value};
         }
     }
     *out = events;
