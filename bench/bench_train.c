@@ -1,8 +1,10 @@
-/* bench_train - the learners on made-up data: how long EASE takes beside LAPACK's own factorisation and
- * inverse of a matrix of that size, what its factoring takes and loses, a round of iALS on a million
- * events, and with --large the memory of 10,000 items. Prints `metric NAME VALUE` lines.
+/* bench_train - the learners on made-up data: how long EASE takes beside LAPACK's own
+ * factorisation and inverse of a matrix of that size, what its factoring takes and loses, a
+ * round of iALS on a million events, and with --large the memory of 10,000 items. Prints `metric
+ * NAME VALUE` lines.
  *
- * Times are the least of three runs, LAPACK's with as many threads as ours; run it on an idle machine.
+ * Times are the least of three runs, LAPACK's with as many threads as ours; run it on an idle
+ * machine.
  *
  * usage: bench_train [--smoke] [--large] [--threads N] */
 #include "base/alloc.h"
@@ -55,7 +57,7 @@ static struct train_matrix *make_matrix(uint32_t users, uint32_t items, size_t n
     return m;
 }
 
-/* ---- EASE ----------------------------------------------------------------------------------------- */
+/* ---- EASE ------------------------------------------------------------------------------------ */
 
 /* LAPACK by itself: spotrf and spotri of a matrix that is as large. */
 static double lapack_seconds(uint32_t n, unsigned threads) {
@@ -180,7 +182,7 @@ static void bench_large(const struct bench *b) {
     train_matrix_free(x);
 }
 
-/* ---- The others ------------------------------------------------------------------------------------- */
+/* ---- The others ------------------------------------------------------------------------------ */
 
 static void bench_ials(const struct bench *b) {
     struct train_matrix *const x =

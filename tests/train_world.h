@@ -1,4 +1,5 @@
-/* What the tests of the learners share: matrices from numpy's case, at random, and of odd shapes. */
+/* What the tests of the learners share: matrices from numpy's case, at random, and of odd
+ * shapes. */
 #ifndef U2I_TESTS_TRAIN_WORLD_H
 #define U2I_TESTS_TRAIN_WORLD_H
 

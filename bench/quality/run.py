@@ -35,16 +35,28 @@ GROUPS = [
     ("ml-latest-small P4 cold items", ML, ("p4-fold0", "p4-fold1"), "heldout", peers.COLD, "ndcg10_ml_small_p4"),
 ]
 QUICK_LEAVES_OUT = ("p1-fold1", "p4-fold1")
-# What each part of u2i is worth: without it. Only on the groups where it could matter.
+PARTS = ("ease", "ials", "sequence", "neighbours", "trend", "popular", "content")
+
+
+def without(*parts):
+    return "train_parts=" + ",".join(p for p in PARTS if p not in parts)
+
+
+# What each part of u2i is worth: without it. On warm users, on cold items, or on both.
 ABLATION = [
-    ("no training: content only", "train=no", "all"),
-    ("no recency: every event counts the same", "rank_power=0 half_life_s=315360000000", "warm"),
-    ("no half-life: only the order counts", "half_life_s=315360000000", "warm"),
+    ("no training: content and popularity", "train=no", "both"),
+    ("no recency: every event counts the same", "rank_power=0 half_life_s=100000000000", "both"),
+    ("no half-life: only the order counts", "half_life_s=100000000000", "warm"),
+    ("the reference's 0.9^i", "profile_mode=decay", "warm"),
     ("EASE alone", "train_parts=ease", "warm"),
     ("iALS alone", "train_parts=ials", "warm"),
-    ("no iALS", "train_parts=ease,sequence,trend", "warm"),
-    ("no sequence", "train_parts=ease,ials,trend", "warm"),
-    ("no trend", "train_parts=ease,ials,sequence", "warm"),
+    ("no EASE", without("ease"), "warm"),
+    ("no iALS", without("ials"), "warm"),
+    ("no sequence", without("sequence"), "warm"),
+    ("no neighbours", without("neighbours"), "warm"),
+    ("no trend", without("trend"), "warm"),
+    ("no popularity", without("popular"), "warm"),
+    ("no map from content to taste", without("content"), "cold"),
 ]
 COLUMNS = ("ndcg10", "ndcg100", "recall20")
 
@@ -65,13 +77,14 @@ class Bench:
     def __init__(self, options):
         self.o = options
         self.splits = {}  # loaded when a peer needs them
+        self.ablated = []  # numbers of ABLATION
         os.makedirs(options.work, exist_ok=True)
 
     def folder(self, data, split):
         return os.path.join(HERE, "splits", f"{data}-{split}")
 
     def items(self, data):
-        return os.path.join(HERE, "data", data, "items.csv.gz")
+        return os.path.join(HERE, "..", "..", "data", data, "items.csv.gz")
 
     def file(self, data, split, name):
         path = os.path.join(self.folder(data, split), name)
@@ -172,10 +185,10 @@ def print_ablation(bench, groups):
         ours = bench.answers(data, splits, heldout, "u2i")[:, 0]
         print(f"  {name}: {ours.mean():.4f}")
         for k, (part, _, where) in enumerate(ABLATION):
-            if where in (kind, "all") and kind != "strangers":
-                without = bench.answers(data, splits, heldout, f"without{k}")[:, 0]
-                mean, low, high = interval(without, ours)
-                print(f"    {part:42} {without.mean():.4f}  {mean:+.4f}  {low:+.4f} .. {high:+.4f}  {verdict(low, high)}")
+            if where in (kind, "both") and kind != "strangers" and k in bench.ablated:
+                less = bench.answers(data, splits, heldout, f"without{k}")[:, 0]
+                mean, low, high = interval(less, ours)
+                print(f"    {part:42} {less.mean():.4f}  {mean:+.4f}  {low:+.4f} .. {high:+.4f}  {verdict(low, high)}")
 
 
 def chosen_groups(options):
@@ -189,9 +202,21 @@ def chosen_groups(options):
             yield name, data, splits, heldout, methods, metric
 
 
+def known_ablations(u2i):
+    """Those whose settings this u2i has."""
+    with tempfile.TemporaryDirectory() as scratch:
+        store = os.path.join(scratch, "x.db")
+        quiet = {"stdout": subprocess.PIPE, "check": True}
+        subprocess.run([u2i, "init", store], **quiet)
+        lines = subprocess.run([u2i, "config", store, "--json"], **quiet).stdout.splitlines()
+    known = {json.loads(line)["name"] for line in lines} | {"train"}
+    names = lambda settings: {pair.split("=")[0] for pair in settings.split()}
+    return [k for k, (_, settings, _) in enumerate(ABLATION) if names(settings) <= known]
+
+
 def train_seconds(u2i):
     """Import apart: `u2i train` on all events of ml-latest-small, the wall time that it reports."""
-    data = os.path.join(HERE, "data", ML)
+    data = os.path.join(HERE, "..", "..", "data", ML)
     with tempfile.TemporaryDirectory() as scratch:
         store = os.path.join(scratch, "ml.db")
         quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "check": True}
@@ -212,10 +237,13 @@ def main():
     p.add_argument("--fresh", action="store_true", help="peers again")
     o = p.parse_args()
     bench, groups, metrics = Bench(o), list(chosen_groups(o)), []
-    variants = [("u2i", "")] + ([] if o.no_ablation else [(f"without{k}", s) for k, (_, s, _) in enumerate(ABLATION)])
-    for data, splits in dict.fromkeys((g[1], g[2]) for g in groups):
+    if not o.no_ablation:
+        bench.ablated = known_ablations(o.u2i)
+    for data, splits, cold in dict.fromkeys((g[1], g[2], g[4] is peers.COLD) for g in groups if g[4] is not peers.STRANGERS):
         say(f"u2i on {', '.join(f'{data}-{s}' for s in splits)}")
-        bench.u2i(data, splits, variants)
+        kinds = ("cold" if cold else "warm", "both")
+        bench.u2i(data, splits, [("u2i", "")] + [(f"without{k}", ABLATION[k][1]) for k in bench.ablated
+                                                 if ABLATION[k][2] in kinds])
     for name, data, splits, heldout, methods, metric in groups:
         ours = bench.answers(data, splits, heldout, "u2i")
         rows = [(m, *bench.best(data, splits, heldout, m, f)) for m, f in methods.items()]

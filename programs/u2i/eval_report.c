@@ -133,16 +133,13 @@ static void eval_group_name(struct text *out, const struct eval_group *g) {
 
 /* ---- For people ------------------------------------------------------------------------------- */
 
-static void eval_cell(struct table *t, const char *format, double value) {
-    char cell[32] = "";
-    if (!isnan(value)) {
-        /* The format is one of ours, below. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-        (void)snprintf(cell, sizeof cell, format, value);
-#pragma GCC diagnostic pop
+/* Empty where it is not known. */
+static void eval_cell(struct table *t, int digits, double value) {
+    if (isnan(value)) {
+        table_cell(t, "");
+    } else {
+        table_cell_fmt(t, "%.*f", digits, value);
     }
-    table_cell(t, cell);
 }
 
 static void eval_table_row(struct table *t, const struct eval_results *r,
@@ -152,17 +149,17 @@ static void eval_table_row(struct table *t, const struct eval_results *r,
     table_cell(t, text_cstr(&name));
     table_cell(t, r->options->variants[v].name);
     table_cell_fmt(t, "%zu", s->users);
-    eval_cell(t, "%.4f", s->mean[EVAL_NDCG10]);
-    eval_cell(t, "%.4f", s->se[EVAL_NDCG10]);
-    eval_cell(t, "%.4f", s->mean[EVAL_NDCG100]);
-    eval_cell(t, "%.4f", s->mean[EVAL_RECALL20]);
-    eval_cell(t, "%.4f", s->mean[EVAL_HR10]);
-    eval_cell(t, "%.4f", s->mean[EVAL_MRR]);
-    eval_cell(t, "%.4f", s->coverage);
-    eval_cell(t, "%.2f", s->novelty);
-    eval_cell(t, "%.3f", s->diversity);
-    eval_cell(t, "%.2f", s->latency_ms_p50);
-    eval_cell(t, "%.1f", eval_train_seconds(r, g, v));
+    eval_cell(t, 4, s->mean[EVAL_NDCG10]);
+    eval_cell(t, 4, s->se[EVAL_NDCG10]);
+    eval_cell(t, 4, s->mean[EVAL_NDCG100]);
+    eval_cell(t, 4, s->mean[EVAL_RECALL20]);
+    eval_cell(t, 4, s->mean[EVAL_HR10]);
+    eval_cell(t, 4, s->mean[EVAL_MRR]);
+    eval_cell(t, 4, s->coverage);
+    eval_cell(t, 2, s->novelty);
+    eval_cell(t, 3, s->diversity);
+    eval_cell(t, 2, s->latency_ms_p50);
+    eval_cell(t, 1, eval_train_seconds(r, g, v));
     text_free(&name);
 }
 

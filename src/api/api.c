@@ -365,8 +365,7 @@ int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *
 
 int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return name == NULL ? api_missing("name", err)
-                        : api_end(preset_use(u->engine, name, err), err);
+    return name == NULL ? api_missing("name", err) : api_end(preset_use(u->engine, name, err), err);
 }
 
 void u2i_scan_presets(u2i_preset_fn fn, void *ctx) {

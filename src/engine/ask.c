@@ -117,7 +117,9 @@ int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_
         if (all == NULL) {
             return error_oom(err);
         }
-        memcpy(all, a->candidates, a->n * sizeof(*all));
+        if (a->n > 0) {
+            memcpy(all, a->candidates, a->n * sizeof(*all));
+        }
         a->candidates = all;
         a->cap = cap;
     }
@@ -161,11 +163,24 @@ int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
 struct popular_order {
     const struct engine *e;
     struct popularity_scale scale;
+    bool trained; /* as newcomers of the past would have been met best */
 };
 
+/* What came up only since the training ranks by its live counts, among the lower half of what was known. */
 static float ask_popular_score(const void *ctx, uint32_t row) {
     const struct popular_order *o = ctx;
-    return popularity_score(o->e->popularity, &o->scale, o->e->settings.popular_blend, row);
+    const struct trained *t = &o->e->trained;
+    const float known = o->trained ? model_popular(t->model, row) / t->popular_max : 0;
+    const float live =
+        popularity_score(o->e->popularity, &o->scale, o->e->settings.popular_blend, row);
+    return !o->trained ? live : known > 0 ? known : live / 2;
+}
+
+static struct popular_order ask_popular_order(const struct ask *a, bool recommend) {
+    const struct engine *e = a->e;
+    const bool trained = recommend && e->trained.model != NULL && e->trained.popular_max > 0 &&
+                         e->settings.mode != SETTINGS_REALTIME;
+    return (struct popular_order){e, popularity_scale(e->popularity), trained};
 }
 
 /* Popularity is the last tier, and there is one of it. */
@@ -175,7 +190,7 @@ static void ask_popular_tier(struct ask *a) {
 
 int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,
                      u2i_error_t *err) {
-    const struct popular_order order = {a->e, popularity_scale(a->e->popularity)};
+    const struct popular_order order = ask_popular_order(a, true);
     if (n == 0) {
         return U2I_OK;
     }
@@ -191,11 +206,11 @@ int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t so
     return U2I_OK;
 }
 
-int ask_popular(struct ask *a, u2i_error_t *err) {
+int ask_popular(struct ask *a, bool recommend, u2i_error_t *err) {
     if (a->n >= a->want) {
         return U2I_OK;
     }
-    const struct popular_order order = {a->e, popularity_scale(a->e->popularity)};
+    const struct popular_order order = ask_popular_order(a, recommend);
     const struct store_rank q = {.score = ask_popular_score,
                                  .ctx = &order,
                                  .k = a->want - a->n,
@@ -281,7 +296,7 @@ static int ask_retrieve(struct ask *a, enum engine_question what, u2i_error_t *e
     case ENGINE_RECOMMEND:
         return ask_recommend(a, err);
     case ENGINE_POPULAR:
-        return ask_popular(a, err);
+        return ask_popular(a, false, err);
     case ENGINE_SIMILAR_ITEMS:
         return ask_similar_items(a, err);
     case ENGINE_SIMILAR_USERS:

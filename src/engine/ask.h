@@ -96,7 +96,8 @@ int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_
 /* The nearest to `vector` by content that score more than `least`. */
 int ask_nearest(struct ask *a, const float *vector, int32_t source, float least, u2i_error_t *err);
 #define ASK_ALL (-2.0f) /* below every cosine */
-int ask_popular(struct ask *a, u2i_error_t *err);
+/* The most popular: for a recommendation as the training found best, else by live counts alone. */
+int ask_popular(struct ask *a, bool recommend, u2i_error_t *err);
 
 /* Rows as candidates of the last tier, with their popularity as the score. */
 int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,

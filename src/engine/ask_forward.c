@@ -90,7 +90,7 @@ static int forward_search(struct ask *a, u2i_error_t *err) {
     }
     const uint32_t by_taste = a->n - first;
     a->tier = tier;
-    U2I_TRY(ask_popular(a, err));
+    U2I_TRY(ask_popular(a, true, err));
     for (uint32_t i = first + by_taste; i < a->n; i++) {
         a->candidates[i].source = U2I_FROM_RULE;
     }

@@ -14,7 +14,8 @@
 
 static int lately_by_row(const void *pa, const void *pb) {
     const struct lately_pull *a = pa, *b = pb;
-    return a->row != b->row ? (a->row > b->row ? 1 : -1) : (a->event > b->event) - (a->event < b->event);
+    return a->row != b->row ? (a->row > b->row ? 1 : -1)
+                            : (a->event > b->event) - (a->event < b->event);
 }
 
 /* One item once, at its newest event; the weight falls with the rank of that event. */

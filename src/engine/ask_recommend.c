@@ -229,7 +229,7 @@ static int ask_gather(struct ask *a, u2i_error_t *err) {
     } else if (a->learnt == NULL) {
         U2I_TRY(ask_cold(a, err));
     }
-    return ask_popular(a, err);
+    return ask_popular(a, true, err);
 }
 
 static int ask_tie(const void *ctx, uint32_t row_a, uint32_t row_b) {

@@ -251,8 +251,7 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     U2I_TRY(e->ops->read_begin(e->store, err));
     out->index_ef = engine_index_ef(e, &s);
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
-                        popularity_bytes(e->popularity) +
-                        tallies_bytes(e->tallies) +
+                        popularity_bytes(e->popularity) + tallies_bytes(e->tallies) +
                         (e->trained.model == NULL ? 0 : model_bytes(e->trained.model)) +
                         roaring_bitmap_size_in_bytes(e->acted_items) + neighbours_bytes(e);
     e->ops->read_end(e->store);

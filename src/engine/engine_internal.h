@@ -33,9 +33,10 @@
 struct trained {
     struct model *model; /* NULL = none, or it can't be read */
     uint32_t version;    /* counts trainings */
-    float weight_max;    /* of an event, what it was trained with: trained_weight() is divided by it */
-    int64_t now_ms;      /* the moment of the training */
-    uint64_t events;     /* that it was made of */
+    float weight_max; /* of an event, what it was trained with: trained_weight() is divided by it */
+    int64_t now_ms;   /* the moment of the training */
+    uint64_t events;  /* that it was made of */
+    float popular_max;               /* the largest model_popular() */
     char token[TRAINED_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
 };
 struct trained_header { /* what its bytes begin with */
@@ -54,8 +55,8 @@ struct learner { /* trains in the background; learner.c */
     bool running;
     atomic_bool stop;
     struct gate gate;
-    int64_t rest_until_ns;  /* its own: not before */
-    uint64_t trained_at;    /* its own: events in the store at the last training */
+    int64_t rest_until_ns; /* its own: not before */
+    uint64_t trained_at;   /* its own: events in the store at the last training */
 };
 
 struct engine {
@@ -97,9 +98,9 @@ struct engine {
     atomic_size_t put_since_learnt;
 
     pthread_mutex_t training, exchanging;
-    struct trained trained;        /* in use; exchanged while no read section is open */
-    struct trained_tokens tokens;   /* as the newest settings have them; under `refreshing` */
-    atomic_bool training_ends;     /* it exchanges the model itself, and then tells */
+    struct trained trained;       /* in use; exchanged while no read section is open */
+    struct trained_tokens tokens; /* as the newest settings have them; under `refreshing` */
+    atomic_bool training_ends;    /* it exchanges the model itself, and then tells */
     struct learner learner;
     roaring_bitmap_t *stale_taste; /* items whose taste vector is to be looked at again */
     bool all_taste_stale;

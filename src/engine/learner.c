@@ -4,9 +4,10 @@
 
 #include "base/error.h"
 
-#define LEARNER_EVENTS_MIN 1000u  /* with fewer events there is little to learn */
-#define LEARNER_PATIENCE   10     /* as many times as long as the last training took, nothing is trained */
-#define LEARNER_LOOK_MS    1000u  /* between two looks at the log's size */
+#define LEARNER_EVENTS_MIN 1000u /* with fewer events there is little to learn */
+#define LEARNER_PATIENCE                                                                           \
+    10 /* as many times as long as the last training took, nothing is trained */
+#define LEARNER_LOOK_MS 1000u /* between two looks at the log's size */
 
 static int learner_stop_asked(void *ctx, const char *step, uint64_t done, uint64_t total) {
     const struct engine *e = ctx;
@@ -41,7 +42,8 @@ static void learner_train(struct engine *e) {
     const int rc = engine_train(e, &opt, &err);
     const int64_t end_ns = clock_ticks_ns(e->clock);
     e->learner.rest_until_ns = end_ns + LEARNER_PATIENCE * (end_ns - begin_ns);
-    if (rc == U2I_OK || rc == U2I_ENOTFOUND) { /* that there is too little to learn holds for a while */
+    if (rc == U2I_OK ||
+        rc == U2I_ENOTFOUND) { /* that there is too little to learn holds for a while */
         e->learner.trained_at = s.events;
     } else if (rc != U2I_ETIMEOUT && rc != U2I_EBUSY) {
         log_line(&e->log, U2I_LOG_WARN, "training in the background: %s", err.msg);

@@ -151,7 +151,7 @@ struct rules_view {
     /* Of all users: events of the item, and how often it was shown (0 if impressions aren't recorded). */
     uint64_t (*events)(void *ctx, uint32_t row);
     uint64_t (*impressions)(void *ctx, uint32_t row);
-    const char *(*id)(void *ctx, uint32_t row);
+    const char *(*id)(void *ctx, uint32_t row); /* of the item; NULL = none */
 };
 
 /* ---- Events that hide items ------------------------------------------------------------------- */

@@ -192,24 +192,27 @@ static int rules_parse_one(struct rules_parser *p, struct rules_cursor c) {
                       (int)utf8_prefix(word.p, (size_t)(word.end - word.p), 40), word.p);
 }
 
-/* The rule at the cursor, which ends it: at ';' or the end of the line, but not inside quotes. A comment
- * ends at the end of the line. */
+/* One byte on, or two where a backslash takes the next one with it; *quote is the quote that is open. */
+static const char *rules_step(const char *at, const char *end, char *quote) {
+    if (*quote != '\0') {
+        if (*at == '\\' && at + 1 < end && at[1] != '\n') {
+            return at + 2;
+        }
+        *quote = *at == *quote ? '\0' : *quote;
+    } else if (*at == '"' || *at == '\'') {
+        *quote = *at;
+    }
+    return at + 1;
+}
+
+/* The next rule: up to ';', a comment or the end of the line, but not inside quotes. Behind it the cursor
+ * stands at ';' or at the end of the line. */
 static struct rules_cursor rules_split(struct rules_cursor *all) {
     struct rules_cursor one = {all->p, all->p};
     char quote = '\0';
-    while (one.end < all->end && *one.end != '\n') {
-        const char c = *one.end;
-        if (quote == '\0' && (c == ';' || c == '#')) {
-            break;
-        }
-        if (quote != '\0' && c == '\\' && one.end + 1 < all->end && one.end[1] != '\n') {
-            one.end++;
-        } else if (c == quote) {
-            quote = '\0';
-        } else if (quote == '\0' && (c == '"' || c == '\'')) {
-            quote = c;
-        }
-        one.end++;
+    while (one.end < all->end && *one.end != '\n' &&
+           (quote != '\0' || (*one.end != ';' && *one.end != '#'))) {
+        one.end = rules_step(one.end, all->end, &quote);
     }
     all->p = one.end;
     if (all->p < all->end && *all->p == '#') {

@@ -218,8 +218,8 @@ static int rules_rank_pin(struct rules_work *w, uint32_t rule) {
     const struct rule *const pin = w->b->list[rule].rule;
     for (uint32_t i = 0; i < w->r->n && w->v->id != NULL; i++) {
         struct rank_candidate *const c = &w->r->candidates[i];
-        const char *const id = w->v->id(w->v->ctx, c->row);
-        if (c->pin == 0 && id != NULL && strcmp(id, pin->name) == 0) {
+        const char *const id = c->pin == 0 ? w->v->id(w->v->ctx, c->row) : NULL;
+        if (id != NULL && strcmp(id, pin->name) == 0) {
             c->pin = pin->count;
         }
     }

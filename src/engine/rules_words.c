@@ -194,34 +194,41 @@ int rules_read_action(struct rules_parser *p, struct rules_cursor word, const ch
                : rules_fail_expected(p, &word, "an action, such as view or purchase");
 }
 
-/* An id: a bare word, or in quotes with \ before quotes and backslashes. */
+/* After the opening quote: what is inside goes to `out`; returns the place of the closing one, or the end. */
+static const char *rules_unquote(const struct rules_cursor *c, char quote, char *out) {
+    const char *at = c->p;
+    for (; at < c->end && *at != quote; at++) {
+        at += *at == '\\' && at + 1 < c->end;
+        *out++ = *at;
+    }
+    *out = '\0';
+    return at;
+}
+
+/* An id: a bare word, or in quotes with a backslash before quotes and backslashes. */
 int rules_read_string(struct rules_parser *p, struct rules_cursor *c, const char **out) {
     rules_skip_space(c);
-    const bool quoted = c->p < c->end && (*c->p == '"' || *c->p == '\'');
-    struct rules_cursor word = *c;
-    if (!quoted) {
-        word = rules_first_word(c);
-    }
-    const char quote = quoted ? *word.p : '\0';
-    char *const s = arena_alloc(&p->rules->arena, (size_t)(word.end - word.p) + 1);
-    size_t n = 0;
+    const struct rules_cursor whole = *c;
+    struct rules_cursor word = rules_first_word(c);
+    const bool quoted = !rules_is_empty(&word) && (*word.p == '"' || *word.p == '\'');
+    char *const s = arena_dup(&p->rules->arena, word.p, (size_t)(whole.end - word.p));
     if (s == NULL) {
         return error_oom(p->err);
     }
-    const char *at = word.p + quoted;
-    for (; at < word.end && (!quoted || *at != quote); at++) {
-        at += quoted && *at == '\\' && at + 1 < word.end;
-        s[n++] = *at;
-    }
-    s[n] = '\0';
-    *out = s;
-    if (quoted && at == word.end) {
-        return rules_fail(p, word.p, "string is not closed: expected %c", quote);
-    }
     if (quoted) {
-        c->p = at + 1;
+        const struct rules_cursor inside = {whole.p + 1, whole.end};
+        const char *const close = rules_unquote(&inside, *whole.p, s);
+        if (close == whole.end) {
+            return rules_fail(p, whole.p, "string is not closed: expected %c", *whole.p);
+        }
+        c->p = close + 1;
+    } else {
+        s[word.end - word.p] = '\0';
     }
-    return n >= 1 && n <= U2I_ID_MAX_BYTES ? U2I_OK : rules_fail_expected(p, &word, "an item's id");
+    *out = s;
+    return s[0] != '\0' && strlen(s) <= U2I_ID_MAX_BYTES
+               ? U2I_OK
+               : rules_fail_expected(p, &word, "an item's id");
 }
 
 int rules_read_attr(struct rules_parser *p, struct rules_cursor name) {

@@ -32,8 +32,7 @@ static const struct profile_event *taste_events(const struct engine *e, const st
     for (i = 0; copy != NULL && i < h->n; i++) {
         copy[i] = h->events[i];
         if (copy[i].action >= HISTORY_SETTING_ACTION) {
-            copy[i].action =
-                (uint16_t)(e->actions_n + copy[i].action - HISTORY_SETTING_ACTION);
+            copy[i].action = (uint16_t)(e->actions_n + copy[i].action - HISTORY_SETTING_ACTION);
         }
     }
     return copy;
@@ -94,8 +93,8 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
     out->entries = arena_array(a, h->n, sizeof(*out->entries));
     out->vectors = arena_array(a, h->n, sizeof(*out->vectors));
     out->vector = arena_array(a, e->store->dim, sizeof(*out->vector));
-    if (recency == NULL || weights == NULL || events == NULL || liked == NULL || out->entries == NULL ||
-        out->vectors == NULL || out->vector == NULL) {
+    if (recency == NULL || weights == NULL || events == NULL || liked == NULL ||
+        out->entries == NULL || out->vectors == NULL || out->vector == NULL) {
         return error_oom(err);
     }
     const struct profile_recency how = taste_recency(e, h);

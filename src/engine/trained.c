@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define TRAINED_MAGIC      0x3174726cu /* "lrt1" */
@@ -20,11 +21,12 @@
 /* ---- As bytes --------------------------------------------------------------------------------- */
 
 static void trained_blob_name(char *name, const char *token, uint32_t part) {
-    (void)snprintf(name, TRAINED_NAME_BYTES, "model.%s.%u", token, part); /* fits: tokens are short */
+    (void)snprintf(name, TRAINED_NAME_BYTES, "model.%s.%u", token,
+                   part); /* fits: tokens are short */
 }
 
 static int trained_put_blobs(struct engine *e, const char *token, const struct buf *bytes,
-                            u2i_error_t *err) {
+                             u2i_error_t *err) {
     char name[TRAINED_NAME_BYTES];
     uint32_t part = 0;
     for (size_t at = 0; at < bytes->len; at += TRAINED_BLOB_BYTES, part++) {
@@ -37,7 +39,7 @@ static int trained_put_blobs(struct engine *e, const char *token, const struct b
 }
 
 static int trained_get_blobs(struct engine *e, const char *token, struct buf *out,
-                            u2i_error_t *err) {
+                             u2i_error_t *err) {
     struct buf part = {0};
     char name[TRAINED_NAME_BYTES];
     int rc = U2I_OK;
@@ -76,8 +78,8 @@ void trained_forget(struct engine *e, const char *token) {
 }
 
 int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
-    const struct trained_header h = {
-        TRAINED_MAGIC, l->version, l->weight_max, 0, l->now_ms, l->events};
+    const struct trained_header h = {TRAINED_MAGIC, l->version, l->weight_max, 0,
+                                     l->now_ms,     l->events};
     struct buf bytes = {0};
     buf_put(&bytes, &h, sizeof(h));
     int rc = model_save(l->model, &bytes, err);
@@ -91,7 +93,8 @@ int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
     return rc;
 }
 
-static int trained_load(struct engine *e, const char *token, struct trained *out, u2i_error_t *err) {
+static int trained_load(struct engine *e, const char *token, struct trained *out,
+                        u2i_error_t *err) {
     struct buf bytes = {0};
     struct trained_header h;
     *out = (struct trained){0};
@@ -138,7 +141,7 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
     uint32_t *rows = NULL;
     float *vectors = NULL;
     int rc = U2I_OK;
-    if (fresh->model == NULL) {
+    if (fresh->model == NULL || model_dim(fresh->model) == 0) { /* only sparse parts, or none */
         rc = e->ops->exchange_taste(e->store, NULL, trained_swap, &x, err);
         goto out;
     }
@@ -151,6 +154,7 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
     }
     for (uint32_t k = 0; k < n; k++) {
         rows[k] = model_row(fresh->model, k);
+        x.model.popular_max = fmaxf(x.model.popular_max, model_popular(fresh->model, rows[k]));
         memcpy(vectors + (size_t)k * dim, model_out(fresh->model, rows[k]), dim * sizeof(*vectors));
     }
     const struct store_vectors v = {dim, model_norm_max(fresh->model), rows, vectors, n};
@@ -236,7 +240,7 @@ static void trained_take(void *ctx) {
     }
     roaring_uint32_iterator_t it;
     roaring_init_iterator(e->stale_taste, &it);
-    r->n = e->trained.model == NULL
+    r->n = e->trained.model == NULL || model_dim(e->trained.model) == 0
                ? 0
                : roaring_read_uint32_iterator(&it, r->rows, TRAINED_STEP);
     if (r->n < TRAINED_STEP) {

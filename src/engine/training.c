@@ -74,8 +74,9 @@ static int training_read_log(struct engine *e, struct training_log *log, u2i_err
         return error_oom(err);
     }
     if (log->weight_max <= 0) {
-        return error_set(err, U2I_ENOTFOUND,
-                         "there is nothing to learn from: no event says that somebody wants an item");
+        return error_set(
+            err, U2I_ENOTFOUND,
+            "there is nothing to learn from: no event says that somebody wants an item");
     }
     for (size_t i = 0; i < log->n; i++) {
         log->events[i].weight /= log->weight_max;
@@ -107,8 +108,7 @@ static int training_read_content(struct engine *e, struct training_content *c, u
     c->vectors = alloc_array((size_t)most * dim, sizeof(*c->vectors));
     const int rc = c->rows == NULL || c->vectors == NULL ? error_oom(err) : U2I_OK;
     for (uint32_t row = 0; row < c->n && rc == U2I_OK; row++) {
-        const float *v =
-            row % step == 0 ? e->ops->vector(e->store, STORE_CONTENT, row) : NULL;
+        const float *v = row % step == 0 ? e->ops->vector(e->store, STORE_CONTENT, row) : NULL;
         c->rows[row] = NULL;
         if (v != NULL) {
             float *copy = c->vectors + (size_t)c->used++ * dim;
@@ -161,8 +161,9 @@ static int training_learn(struct engine *e, const u2i_train_options_t *opt, stru
 /* Unlike any other, also of another process at the same time. */
 static void training_name(const struct engine *e, struct trained *l) {
     const uint64_t seed[] = {(uint64_t)clock_ticks_ns(e->clock), (uint64_t)clock_now_ms(e->clock)};
-    (void)snprintf(l->token, sizeof(l->token), "%016llx", 
-                   (unsigned long long)hash_bytes(seed, sizeof(seed), (uintptr_t)e->ops + l->version));
+    (void)snprintf(
+        l->token, sizeof(l->token), "%016llx",
+        (unsigned long long)hash_bytes(seed, sizeof(seed), (uintptr_t)e->ops + l->version));
 }
 
 /* Stores the model, puts it in use and tells everybody. What was in use before is kept to go back to, what
@@ -241,8 +242,9 @@ int engine_untrain(struct engine *e, bool all, u2i_error_t *err) {
         goto out;
     }
     if (old.newest[0] == '\0' || (!all && old.before[0] == '\0')) {
-        rc = error_set(err, U2I_ENOTFOUND, all ? "there is no training to take back"
-                                               : "there is no training before the one in use");
+        rc = error_set(err, U2I_ENOTFOUND,
+                       all ? "there is no training to take back"
+                           : "there is no training before the one in use");
         goto out;
     }
     if (!all) {

@@ -235,10 +235,26 @@ int attr_column_find(const struct columns *c, const struct attr_path *path, stru
     return U2I_OK;
 }
 
-void columns_get(const struct attr_column *column, uint32_t row, struct attr_value *out) {
+static void attr_column_read(const struct attr_column *column, const struct eval_field *field,
+                             uint32_t row, struct attr_value *out) {
+    uint64_t bits;
+    const uint8_t tag = filter_cell(column->columns, field, row, &bits);
+    attr_set_cell(out, columns_strings(column->columns), tag, bits);
+}
+
+void columns_get_many(const struct attr_column *column, const uint32_t *rows, uint32_t n,
+                      struct attr_value *out) {
     struct eval_field field = {.column = column->column, .indexes_n = column->indexes_n};
     memcpy(field.indexes, column->indexes, sizeof field.indexes);
-    uint64_t bits;
-    const uint8_t tag = filter_cell(column->columns, &field, row, &bits);
-    attr_set_cell(out, columns_strings(column->columns), tag, bits);
+    for (uint32_t from = 0; from < n; from += FILTER_CELL_BLOCK) {
+        const uint32_t end = n - from < FILTER_CELL_BLOCK ? n : from + FILTER_CELL_BLOCK;
+        filter_cell_prefetch(column->columns, column->column, rows + from, end - from);
+        for (uint32_t i = from; i < end; i++) {
+            attr_column_read(column, &field, rows[i], &out[i]);
+        }
+    }
+}
+
+void columns_get(const struct attr_column *column, uint32_t row, struct attr_value *out) {
+    columns_get_many(column, &row, 1, out);
 }

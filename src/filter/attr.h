@@ -46,6 +46,9 @@ struct attr_column {
 int attr_column_find(const struct columns *c, const struct attr_path *path, struct attr_column *out,
                      u2i_error_t *err); /* U2I_ENOMEM; a path that nothing has is no error */
 void columns_get(const struct attr_column *column, uint32_t row, struct attr_value *out);
+/* out[i] of rows[i], faster than one by one. */
+void columns_get_many(const struct attr_column *column, const uint32_t *rows, uint32_t n,
+                      struct attr_value *out);
 
 /* Element i < n of an array. */
 void attr_element(const struct attr_value *array, uint32_t i, struct attr_value *out);

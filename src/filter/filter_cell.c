@@ -21,6 +21,16 @@ uint8_t filter_cell(const struct columns *c, const struct eval_field *field, uin
     return tag;
 }
 
+void filter_cell_prefetch(const struct columns *c, uint32_t column, const uint32_t *rows,
+                          uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        const struct chunk *const chunk = columns_chunk(c, column, rows[i] / CHUNK_ROWS);
+        if (chunk != NULL) {
+            chunk_prefetch(chunk, (uint16_t)(rows[i] % CHUNK_ROWS));
+        }
+    }
+}
+
 struct value filter_cell_value(const struct intern *strings, uint8_t tag, uint64_t bits) {
     struct value v = {.tag = tag};
     size_t n = 0;

@@ -76,6 +76,9 @@ int filter_eval_find_field(const struct columns *c, const struct field *f, struc
 /* filter_cell.c: single rows of the columns. The tag, and the bits that go with it. */
 uint8_t filter_cell(const struct columns *c, const struct eval_field *field, uint32_t row,
                     uint64_t *bits);
+#define FILTER_CELL_BLOCK 64u /* rows that are asked for ahead of being read */
+void filter_cell_prefetch(const struct columns *c, uint32_t column, const uint32_t *rows,
+                          uint32_t n);
 struct value filter_cell_value(const struct intern *strings, uint8_t tag, uint64_t bits);
 
 /* filter_item.c: where the path leads; NULL. */

@@ -9,9 +9,10 @@
 #include "base/error.h"
 
 struct item {
-    const char *id;
+    const char *id;            /* NULL: that of the row */
     const struct attrs *attrs; /* NULL: a row of the columns */
     const struct columns *columns;
+    const struct intern *ids;
     const struct eval_field *fields; /* by slot */
     uint32_t row;
 };
@@ -46,8 +47,9 @@ static struct value filter_item_cell(const struct item *item, const struct field
 static struct value filter_item_field(const struct item *item, const struct field *f) {
     const struct attrs *const a = item->attrs;
     if (f->kind == FIELD_ID) {
-        return item->id != NULL ? filter_item_text(item->id, strlen(item->id))
-                                : (struct value){.tag = VALUE_MISSING};
+        const char *const id =
+            item->id != NULL ? item->id : intern_name(item->ids, item->row, NULL);
+        return id != NULL ? filter_item_text(id, strlen(id)) : (struct value){.tag = VALUE_MISSING};
     }
     if (a == NULL) {
         return filter_item_cell(item, f);
@@ -228,18 +230,34 @@ static int filter_item_find_fields(const struct columns *c, const struct node *n
     return U2I_OK;
 }
 
+/* rows[0..n), at most FILTER_CELL_BLOCK of them. */
+static void filter_item_block(const struct filter *f, const struct filter_rows *of,
+                              const struct eval_field *fields, const uint32_t *rows, uint32_t n,
+                              bool *passes) {
+    for (uint32_t i = 0; i < f->fields_n; i++) {
+        filter_cell_prefetch(of->columns, fields[i].column, rows, n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct item item = {
+            .columns = of->columns, .ids = of->ids, .fields = fields, .row = rows[i]};
+        passes[i] = filter_item_truth(&item, f->root) == TRUTH_TRUE;
+    }
+}
+
 int filter_match(const struct filter *f, const struct filter_rows *rows, const uint32_t *which,
                  uint32_t n, bool *passes, u2i_error_t *err) {
     struct arena scratch = {0};
     struct eval_field *const fields = arena_array(&scratch, f->fields_n, sizeof *fields);
-    int rc = fields == NULL ? U2I_ENOMEM
-                            : filter_item_find_fields(rows->columns, f->root, &scratch, fields);
-    for (uint32_t i = 0; i < n && rc == U2I_OK; i++) {
-        const struct item item = {.id = intern_name(rows->ids, which[i], NULL),
-                                  .columns = rows->columns,
-                                  .fields = fields,
-                                  .row = which[i]};
-        passes[i] = filter_item_truth(&item, f->root) == TRUTH_TRUE;
+    int rc = U2I_ENOMEM;
+    if (fields != NULL) {
+        for (uint32_t i = 0; i < f->fields_n; i++) { /* some are folded away */
+            fields[i] = (struct eval_field){.column = COLUMNS_NONE};
+        }
+        rc = filter_item_find_fields(rows->columns, f->root, &scratch, fields);
+    }
+    for (uint32_t from = 0; from < n && rc == U2I_OK; from += FILTER_CELL_BLOCK) {
+        const uint32_t block = n - from < FILTER_CELL_BLOCK ? n - from : FILTER_CELL_BLOCK;
+        filter_item_block(f, rows, fields, which + from, block, passes + from);
     }
     arena_free(&scratch);
     return rc == U2I_OK ? U2I_OK : error_oom(err);

@@ -18,8 +18,14 @@
 struct model;
 
 enum model_part { /* on disk: values are permanent */
-    MODEL_EASE = 0, MODEL_IALS = 1, MODEL_SEQUENCE = 2, MODEL_NEIGHBOURS = 3, MODEL_TREND = 4, MODEL_POPULAR = 5,
-    MODEL_CONTENT = 6, MODEL_PARTS_N = 7
+                  MODEL_EASE = 0,
+                  MODEL_IALS = 1,
+                  MODEL_SEQUENCE = 2,
+                  MODEL_NEIGHBOURS = 3,
+                  MODEL_TREND = 4,
+                  MODEL_POPULAR = 5,
+                  MODEL_CONTENT = 6,
+                  MODEL_PARTS_N = 7
 };
 const char *model_part_name(enum model_part part); /* "ease", ... */
 
@@ -38,9 +44,9 @@ struct model_input {
     void *content_ctx;
     uint32_t content_dim;
     enum model_check check;
-    uint32_t parts;        /* bits 1u << enum model_part: which may be used; 0 = all */
-    uint64_t memory_max;   /* bytes that the training may use; 0 = three quarters of what is free */
-    unsigned threads;      /* 0 = all cores */
+    uint32_t parts;      /* bits 1u << enum model_part: which may be used; 0 = all */
+    uint64_t memory_max; /* bytes that the training may use; 0 = three quarters of what is free */
+    unsigned threads;    /* 0 = all cores */
     uint64_t seed;
     u2i_train_fn progress; /* may be NULL */
     void *progress_ctx;
@@ -59,11 +65,12 @@ void model_figures(const struct model *m, u2i_figure_fn fn, void *ctx);
 
 /* ---- Items ------------------------------------------------------------------------------------ */
 
-uint32_t model_dim(const struct model *m);            /* of an item's out-vector and of a query */
-uint32_t model_count(const struct model *m);          /* items with learnt vectors */
-uint32_t model_row(const struct model *m, uint32_t k); /* k < model_count(): its row, ascending in k */
+uint32_t model_dim(const struct model *m);   /* of an item's out-vector and of a query */
+uint32_t model_count(const struct model *m); /* items with learnt vectors */
+uint32_t model_row(const struct model *m,
+                   uint32_t k); /* k < model_count(): its row, ascending in k */
 const float *model_out(const struct model *m, uint32_t row); /* NULL: not learnt */
-double model_norm_max(const struct model *m);         /* no out-vector, learnt or predicted, is longer */
+double model_norm_max(const struct model *m); /* no out-vector, learnt or predicted, is longer */
 /* The out-vector of an item that has no events, from its content (unit vector): what goes into the index for
  * it. False if the model can't (no map was learnt). */
 bool model_predict(const struct model *m, const float *content, float *out);
@@ -84,9 +91,10 @@ struct model_question {
 };
 struct model_user; /* lives in the arena that it was made in */
 /* *out is NULL if the model knows nothing of any of the items. U2I_ENOMEM. */
-int model_user_new(const struct model *m, const struct model_question *q, struct arena *a, struct model_user **out,
-                   u2i_error_t *err);
-const float *model_user_query(const struct model_user *u); /* model_dim() floats: search for the largest inner product */
+int model_user_new(const struct model *m, const struct model_question *q, struct arena *a,
+                   struct model_user **out, u2i_error_t *err);
+const float *model_user_query(
+    const struct model_user *u); /* model_dim() floats: search for the largest inner product */
 /* The items that the sparse parts put forward: rows with their weighted sparse score, best first, at most
  * `max`, written to rows[]; returns how many. */
 uint32_t model_user_next(const struct model_user *u, uint32_t *rows, uint32_t max);
@@ -99,10 +107,12 @@ struct model_entry {
 size_t model_user_entries(const struct model_user *u, const struct model_entry **out);
 /* The weighted summands of `row`'s score by part; `out_vector` is what the index has for the row (learnt or
  * predicted; NULL: the sparse and content parts only). Their sum is the score. parts has MODEL_PARTS_N floats. */
-void model_user_score(const struct model_user *u, uint32_t row, const float *out_vector, float *parts);
+void model_user_score(const struct model_user *u, uint32_t row, const float *out_vector,
+                      float *parts);
 /* What each entry adds to the score of `row`, model_user_entries() floats; what no entry is responsible for (trend,
  * popular) is left out: the pulls and those parts add up to the score. */
-void model_user_pulls(const struct model_user *u, uint32_t row, const float *out_vector, float *pulls);
+void model_user_pulls(const struct model_user *u, uint32_t row, const float *out_vector,
+                      float *pulls);
 
 /* Score -> probability that the user acts on it: 1 / (1 + exp(-(intercept + slope * score))). slope > 0. */
 struct model_scale {

@@ -16,8 +16,12 @@
 #define CHECK_TIME_QUANTILE .85
 #define CHECK_SPAN_MS       (60 * MODEL_DAY_MS) /* a shorter log isn't replayed */
 #define CHECK_WANTED_MIN    3u                  /* items wanted, of a user that is asked */
-#define CHECK_FUTURE        .2                  /* users: share of them that is to be guessed */
-#define CHECK_FEW           100u                /* fewer questions than this choose badly */
+#define CHECK_FEW           200u                /* fewer questions than this choose badly */
+#define CHECK_MANY          500u /* users of a round; fewer are asked three times each */
+
+/* users: what is known, and what is to be guessed, as shares of the items that a user wanted. */
+static const struct check_part { double from, to; } check_parts[] = {{.8, 1}, {.6, .8}, {.4, .6}};
+#define CHECK_PARTS 3u
 
 /* Marks of the items of one user at a time: is_new() is true once. */
 struct model_marks {
@@ -64,9 +68,22 @@ static size_t model_case_at(const struct model_events *ev, const struct model_ca
     return low;
 }
 
-/* The cut before the last fifth of the items wanted, whole baskets; false if the user wanted too few. */
+/* The event that wants its user's n-th new item; c->end if there is none. */
+static size_t model_case_wants(const struct model_events *ev, const struct model_case *c,
+                               float positive, uint32_t n, struct model_marks *marks) {
+    marks->stamp++;
+    for (size_t e = c->first; e < c->end; e++) {
+        if (ev->list[e].weight >= positive && model_marks_new(marks, ev->list[e].item) &&
+            n-- == 0) {
+            return e;
+        }
+    }
+    return c->end;
+}
+
+/* Cuts before and after a part of what the user wanted, whole baskets; false if that is too little. */
 static bool model_case_cut(const struct model_events *ev, struct model_case *c, float positive,
-                           struct model_marks *marks) {
+                           const struct check_part *part, struct model_marks *marks) {
     uint32_t wanted = 0;
     marks->stamp++;
     for (size_t e = c->first; e < c->end; e++) {
@@ -75,18 +92,13 @@ static bool model_case_cut(const struct model_events *ev, struct model_case *c, 
     if (wanted < CHECK_WANTED_MIN) {
         return false;
     }
-    const uint32_t keep = (uint32_t)((double)wanted * (1 - CHECK_FUTURE));
-    uint32_t before = 0;
-    size_t e = c->first;
-    marks->stamp++;
-    for (;; e++) {
-        if (ev->list[e].weight >= positive && model_marks_new(marks, ev->list[e].item) &&
-            before++ == keep) {
-            break;
-        }
+    const size_t from =
+        model_case_wants(ev, c, positive, (uint32_t)((double)wanted * part->from), marks);
+    if (part->to < 1) {
+        c->end = model_case_wants(ev, c, positive, (uint32_t)((double)wanted * part->to), marks);
     }
-    c->cut = model_case_at(ev, c, ev->list[e].time_ms);
-    c->cut = c->cut == c->first ? e : c->cut; /* all in one basket: cut through it */
+    c->cut = model_case_at(ev, c, ev->list[from].time_ms);
+    c->cut = c->cut == c->first ? from : c->cut; /* all in one basket: cut through it */
     return true;
 }
 
@@ -189,17 +201,20 @@ static int model_hold_time(struct model_holding *h) {
 
 /* Users order[from..to) are left out; the others' events stay in their order. */
 static int model_hold_round(struct model_holding *h, uint32_t from, uint32_t to) {
-    U2I_TRY(model_round_new(h, to - from));
+    const uint32_t parts = to - from < CHECK_MANY ? CHECK_PARTS : 1;
+    U2I_TRY(model_round_new(h, (to - from) * parts));
     struct model_round *const r = &h->plan->rounds[h->plan->n - 1];
     r->now_ms = h->in->now_ms;
     memset(h->is_out, 0, h->users);
     for (uint32_t i = from; i < to; i++) {
         const uint32_t u = h->order[i];
-        struct model_case c = {h->starts[u], 0, h->starts[u + 1]};
         h->is_out[u] = 1;
-        if (model_case_cut(h->ev, &c, h->positive, &h->marks) &&
-            model_case_holds(h->ev, &c, h->positive, &h->marks)) {
-            r->cases[r->cases_n++] = c;
+        for (uint32_t p = 0; p < parts; p++) {
+            struct model_case c = {h->starts[u], 0, h->starts[u + 1]};
+            if (model_case_cut(h->ev, &c, h->positive, &check_parts[p], &h->marks) &&
+                model_case_holds(h->ev, &c, h->positive, &h->marks)) {
+                r->cases[r->cases_n++] = c;
+            }
         }
     }
     for (uint32_t u = 0; u < h->users; u++) {

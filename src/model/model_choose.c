@@ -6,7 +6,7 @@
 #include <math.h>
 
 const float model_default_weights[MODEL_PARTS_N] = {
-    [MODEL_EASE] = 1, [MODEL_IALS] = 1, [MODEL_SEQUENCE] = 0.25f, [MODEL_CONTENT] = 1};
+    [MODEL_EASE] = 1, [MODEL_IALS] = 0.5f, [MODEL_SEQUENCE] = 0.2f, [MODEL_CONTENT] = 1};
 
 #define CHOOSE_GRID_MAX 6
 #define CHOOSE_SWEEPS   2
@@ -16,10 +16,8 @@ static const struct choose_grid {
     uint32_t n;
     float weights[CHOOSE_GRID_MAX];
 } choose_grids[] = {
-    {MODEL_IALS, 5, {0, 0.25f, 0.5f, 1, 2}},
-    {MODEL_SEQUENCE, 6, {0, 0.1f, 0.25f, 0.5f, 1, 2}},
-    {MODEL_TREND, 6, {0, 0.3f, 0.6f, 1, 1.5f, 2}},
-    {MODEL_NEIGHBOURS, 5, {0, 0.25f, 0.5f, 1, 2}},
+    {MODEL_TREND, 6, {0, 0.3f, 0.6f, 1, 1.5f, 2}},    {MODEL_IALS, 5, {0, 0.25f, 0.5f, 1, 2}},
+    {MODEL_SEQUENCE, 5, {0, 0.1f, 0.2f, 0.4f, 0.8f}}, {MODEL_NEIGHBOURS, 5, {0, 0.25f, 0.5f, 1, 2}},
     {MODEL_POPULAR, 4, {0, 0.1f, 0.25f, 0.5f}},
 };
 #define CHOOSE_GRIDS (sizeof choose_grids / sizeof choose_grids[0])

@@ -14,6 +14,10 @@
 #define FIT_TREND_RECENT_DAYS 30
 #define FIT_TREND_LONG_DAYS   365
 #define FIT_TREND_SPAN_DAYS   60 /* a log shorter than this has no trend */
+#define FIT_DECAY_FLOOR       0.1
+#define FIT_LAMBDA_MIN        200.0 /* EASE's lambda is 10 x pairs / items within these */
+#define FIT_LAMBDA_MAX        2000.0
+#define FIT_IALS_ROUNDS       6u
 #define FIT_SEQUENCE_KEEP     200u
 
 struct model_fitting {
@@ -25,6 +29,7 @@ struct model_fitting {
     size_t wanted_n;
     uint32_t users;
     struct train_matrix *x; /* users x items */
+    double lambda;
     struct train_factors *ease;
     struct train_ials *ials;
     float *trend; /* [count], NULL: none */
@@ -74,23 +79,47 @@ static int model_fit_wanted(struct model_fitting *f) {
     return U2I_OK;
 }
 
-static int model_fit_matrix(struct model_fitting *f, u2i_error_t *err) {
+/* Users x items. Weights fade with half-life decay_s (0: they don't), to a tenth at most: of the time since the
+ * newest event, so that a log that ended long ago is learnt from like a new one. */
+static int model_fit_matrix(const struct model_fitting *f, double decay_s,
+                            struct train_matrix **out, u2i_error_t *err) {
     struct train_entry *const entries = alloc_array(f->wanted_n, sizeof *entries);
-    f->m->item_users = mem_zalloc((size_t)f->m->count * sizeof *f->m->item_users);
-    if (entries == NULL || f->m->item_users == NULL) {
-        mem_free(entries);
+    if (entries == NULL) {
         return error_oom(err);
     }
+    int64_t newest_ms = INT64_MIN;
     for (size_t i = 0; i < f->wanted_n; i++) {
-        entries[i] =
-            (struct train_entry){f->wanted[i].user, f->wanted[i].item, f->wanted[i].weight};
+        newest_ms = f->wanted[i].time_ms > newest_ms ? f->wanted[i].time_ms : newest_ms;
     }
-    const int rc = train_matrix_new(entries, f->wanted_n, f->users, f->m->count, &f->x, err);
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        const struct train_event *const e = &f->wanted[i];
+        const double age_s = (double)(newest_ms - e->time_ms) / 1000;
+        const double left = decay_s > 0 ? fmax(exp2(-age_s / decay_s), FIT_DECAY_FLOOR) : 1;
+        entries[i] = (struct train_entry){e->user, e->item, (float)left * e->weight};
+    }
+    const int rc = train_matrix_new(entries, f->wanted_n, f->users, f->m->count, out, err);
     mem_free(entries);
-    for (uint64_t e = 0; rc == U2I_OK && e < f->x->starts[f->users]; e++) {
-        f->m->item_users[f->x->ids[e]]++;
-    }
     return rc;
+}
+
+/* Who wanted each item; and EASE's lambda. */
+static int model_fit_count(struct model_fitting *f) {
+    struct model *const m = f->m;
+    double pairs = 0;
+    uint32_t kept = 0;
+    m->item_users = mem_zalloc((size_t)m->count * sizeof *m->item_users);
+    if (m->item_users == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (uint64_t e = 0; e < f->x->starts[f->users]; e++) {
+        m->item_users[f->x->ids[e]]++;
+        pairs += (double)f->x->values[e] * (double)f->x->values[e];
+    }
+    for (uint32_t k = 0; k < m->count; k++) {
+        kept += m->item_users[k] >= 2;
+    }
+    f->lambda = fmin(fmax(10 * pairs / (kept > 0 ? kept : 1), FIT_LAMBDA_MIN), FIT_LAMBDA_MAX);
+    return U2I_OK;
 }
 
 /* ---- The learners ----------------------------------------------------------------------------- */
@@ -101,7 +130,7 @@ static bool model_fit_has(const struct model_fitting *f, enum model_part part) {
 
 /* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
 static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
-    struct train_ease_options opt = {.seed = f->run->in->seed + 1};
+    struct train_ease_options opt = {.lambda = f->lambda, .seed = f->run->in->seed + 1};
     if (train_ease_memory(f->x, &opt) > f->run->memory_max) {
         opt.form = TRAIN_EASE_LOW_RANK;
     }
@@ -112,11 +141,17 @@ static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
                          f->m->count, needed >> 20, f->run->memory_max >> 20);
     }
     U2I_TRY(model_step(f->run, "ease", err));
-    return train_ease(f->x, &opt, &f->run->work, &f->ease, err);
+    struct train_matrix *faded = NULL;
+    if (f->how->decay_s > 0) {
+        U2I_TRY(model_fit_matrix(f, f->how->decay_s, &faded, err));
+    }
+    const int rc = train_ease(faded != NULL ? faded : f->x, &opt, &f->run->work, &f->ease, err);
+    train_matrix_free(faded);
+    return rc;
 }
 
 static int model_fit_ials(struct model_fitting *f, u2i_error_t *err) {
-    const struct train_ials_options opt = {.seed = f->run->in->seed + 2};
+    const struct train_ials_options opt = {.rounds = FIT_IALS_ROUNDS, .seed = f->run->in->seed + 2};
     U2I_TRY(model_step(f->run, "ials", err));
     return train_ials(f->x, &opt, &f->run->work, &f->ials, err);
 }
@@ -140,11 +175,18 @@ static int model_fit_neighbours(struct model_fitting *f, u2i_error_t *err) {
     return train_neighbours(f->x, &opt, &f->run->work, &f->m->sparse[MODEL_NEIGHBOURS], err);
 }
 
-/* log(1 + wanted in the last 30 days) - log(1 + a year's 30-day mean), as of now. */
+/* log(1 + recent) - log(1 + long x recent's half-life / long's): decayed counts as of now, 30 days and a year. */
 static int model_fit_trend(struct model_fitting *f) {
     const int64_t now = f->how->now_ms;
     const size_t bytes = (size_t)f->m->count * sizeof(float);
+    const double share = (double)FIT_TREND_RECENT_DAYS / FIT_TREND_LONG_DAYS;
     int64_t oldest = now;
+    for (size_t i = 0; i < f->wanted_n; i++) {
+        oldest = f->wanted[i].time_ms < oldest ? f->wanted[i].time_ms : oldest;
+    }
+    if (now - oldest < FIT_TREND_SPAN_DAYS * MODEL_DAY_MS) {
+        return U2I_OK;
+    }
     float *const year = mem_zalloc(bytes);
     f->trend = mem_zalloc(bytes);
     if (year == NULL || f->trend == NULL) {
@@ -153,22 +195,16 @@ static int model_fit_trend(struct model_fitting *f) {
     }
     for (size_t i = 0; i < f->wanted_n; i++) {
         const struct train_event *const e = &f->wanted[i];
-        oldest = e->time_ms < oldest ? e->time_ms : oldest;
-        if (e->time_ms <= now && e->time_ms >= now - FIT_TREND_LONG_DAYS * MODEL_DAY_MS) {
-            year[e->item] += e->weight;
-            f->trend[e->item] +=
-                e->time_ms >= now - FIT_TREND_RECENT_DAYS * MODEL_DAY_MS ? e->weight : 0;
+        const double days = (double)(now - e->time_ms) / (double)MODEL_DAY_MS;
+        if (days >= 0) {
+            year[e->item] += e->weight * (float)exp2(-days / FIT_TREND_LONG_DAYS);
+            f->trend[e->item] += e->weight * (float)exp2(-days / FIT_TREND_RECENT_DAYS);
         }
     }
-    const double share = (double)FIT_TREND_RECENT_DAYS / FIT_TREND_LONG_DAYS;
     for (uint32_t k = 0; k < f->m->count; k++) {
         f->trend[k] = (float)(log1p((double)f->trend[k]) - log1p((double)year[k] * share));
     }
     mem_free(year);
-    if (now - oldest < FIT_TREND_SPAN_DAYS * MODEL_DAY_MS) {
-        mem_free(f->trend);
-        f->trend = NULL;
-    }
     return U2I_OK;
 }
 
@@ -278,7 +314,8 @@ static int model_fit_events(struct model_fitting *f, u2i_error_t *err) {
         return error_set(err, U2I_ENOTFOUND,
                          "there is nothing to learn from: no event says that an item was wanted");
     }
-    return model_fit_matrix(f, err);
+    U2I_TRY(model_fit_matrix(f, 0, &f->x, err));
+    return model_fit_count(f) == U2I_OK ? U2I_OK : error_oom(err);
 }
 
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,

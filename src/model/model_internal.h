@@ -198,6 +198,7 @@ struct model_fit {
     struct model_popular_how popular;
     struct model_recency taste, order;
     double weight_max;
+    double decay_s; /* half-life of events in the matrix; 0: old ones count in full */
 };
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
               u2i_error_t *err);

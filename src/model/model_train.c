@@ -7,7 +7,9 @@
 #include <stdio.h>
 
 static const struct model_recency train_taste = {0.5, 365 * 86400.0, 0.02};
-static const struct model_recency train_order = {1, 90 * 86400.0, 0.02};
+static const struct model_recency train_order = {1, 365 * 86400.0, 0.02};
+
+#define TRAIN_DECAY_S (90 * 86400.0)
 
 static int model_train_checked(const struct model_input *in, u2i_error_t *err) {
     for (size_t i = 0; i < in->n; i++) {
@@ -51,6 +53,36 @@ static int model_train_round(struct model_run *r, const struct model_fit *all,
     return rc == U2I_ENOTFOUND ? U2I_OK : rc; /* a round without anything wanted asks nothing */
 }
 
+/* Whether old events should fade in the training. Tastes in films last, a shop's range doesn't; so the first round
+ * is trained both ways, with ease alone, and *exam, of the lasting way, made anew where fading won. */
+static int model_train_decay(struct model_run *r, struct model_fit *all,
+                             const struct model_check_plan *plan, struct model_exam *exam,
+                             u2i_error_t *err) {
+    struct model_exam faded = {0};
+    struct model_fit fit = *all;
+    double *const quality = alloc_array((size_t)exam->n * 2 + 1, sizeof *quality);
+    const float ease[MODEL_PARTS_N] = {[MODEL_EASE] = 1};
+    int rc = quality == NULL ? error_oom(err) : U2I_OK;
+    fit.parts = 1u << MODEL_EASE;
+    fit.decay_s = TRAIN_DECAY_S;
+    if (rc == U2I_OK) {
+        rc = model_train_round(r, &fit, plan, 0, &faded, err);
+    }
+    if (rc == U2I_OK && faded.n == exam->n) {
+        model_exam_judge(r, exam, ease, quality);
+        model_exam_judge(r, &faded, ease, quality + exam->n);
+        const struct model_compared gain = model_compare(quality + exam->n, quality, exam->n);
+        if (gain.mean > 0.5 * gain.error) {
+            all->decay_s = TRAIN_DECAY_S;
+            model_exam_free(exam);
+            rc = model_train_round(r, all, plan, 0, exam, err);
+        }
+    }
+    model_exam_free(&faded);
+    mem_free(quality);
+    return rc;
+}
+
 /* What is told of the check: the lists of the chosen weights, of each part alone, of popularity. */
 struct model_marks_told {
     double ndcg10, ndcg100, recall20;
@@ -89,7 +121,7 @@ static void model_train_tell(struct model *told, const struct model_check_plan *
 }
 
 /* Chooses weights[] and the calibration, and tells of it in `told`. */
-static int model_train_check(struct model_run *r, const struct model_fit *all, float *weights,
+static int model_train_check(struct model_run *r, struct model_fit *all, float *weights,
                              struct model *told, u2i_error_t *err) {
     struct model_check_plan plan;
     struct model_exam exam = {0};
@@ -103,6 +135,9 @@ static int model_train_check(struct model_run *r, const struct model_fit *all, f
         (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan.n); /* fits */
         r->step = step;
         rc = model_train_round(r, all, &plan, i, &exam, err);
+        if (rc == U2I_OK && i == 0 && (exam.parts & 1u << MODEL_EASE) != 0) {
+            rc = model_train_decay(r, all, &plan, &exam, err);
+        }
     }
     r->step_fixed = false;
     if (rc == U2I_OK && exam.n > 0) {
@@ -144,12 +179,16 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
                            struct model **out, u2i_error_t *err) {
     float weights[MODEL_PARTS_N];
     model_start_weights(fit->parts, weights);
+    if (getenv("DECAY")) {
+        fit->decay_s = atof(getenv("DECAY")) * 86400;
+    }
     U2I_TRY(model_popular_choose(r, &fit->ev, &fit->popular, err));
     U2I_TRY(model_train_check(r, fit, weights, told, err));
     if ((fit->parts & 1u << MODEL_CONTENT) != 0) {
         weights[MODEL_CONTENT] = model_default_weights[MODEL_CONTENT];
     }
     U2I_TRY(model_train_final(r, fit, weights, out, err));
+    model_tell(*out, fit->decay_s / 86400, "decay.days");
     model_tell(*out, fit->popular.long_s / 86400, "popular.long_days");
     model_tell(*out, fit->popular.recent_s / 86400, "popular.recent_days");
     model_tell(*out, fit->popular.blend, "popular.blend");

@@ -14,12 +14,13 @@
 
 #include <math.h>
 
-#define COVISITS_USERS     16384u  /* whose last items are known; a power of two */
-#define COVISITS_RING      8u      /* last items of a user */
-#define COVISITS_PAIRS     131072u /* kept */
-#define COVISITS_SLOTS     262144u /* of the table of pairs; a power of two, twice as many */
-#define COVISITS_HALF_MS   (6.0 * 3600 * 1000)
-#define COVISITS_NEAR_MS   (24 * 3600 * (int64_t)1000) /* further apart is not "one after the other" */
+#define COVISITS_USERS   16384u  /* whose last items are known; a power of two */
+#define COVISITS_RING    8u      /* last items of a user */
+#define COVISITS_PAIRS   131072u /* kept */
+#define COVISITS_SLOTS   262144u /* of the table of pairs; a power of two, twice as many */
+#define COVISITS_HALF_MS (6.0 * 3600 * 1000)
+#define COVISITS_NEAR_MS                                                                           \
+    (24 * 3600 * (int64_t)1000) /* further apart is not "one after the other" */
 #define COVISITS_BACKWARD  0.5
 #define COVISITS_SHRINK    3.0  /* as if an item had been acted on so often more without any pair */
 #define COVISITS_EXP_LIMIT 60.0 /* half-lives from the landmark before it moves */

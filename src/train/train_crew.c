@@ -1,14 +1,14 @@
-/* The crew: the threads of one call to a learner. Threads live for one train_crew_run() each, a
- * millisecond of work at least, so that starting them (some 20 us) does not count and nothing waits,
- * spinning or not, between steps or after the call. Tasks are handed out one by one by a counter; the
- * calling thread is worker 0, works like the others, and alone calls progress(). */
+/* The crew: the threads of one call to a learner. Threads live for one train_crew_run() each, so
+ * that nothing waits, spinning or not, between steps or after the call. Tasks are handed out one
+ * by one by a counter; the calling thread is worker 0, works like the others, and alone calls
+ * progress(). */
 #include "train/train_internal.h"
 
 #include "base/error.h"
 #include "base/thread.h"
 #include "train/train_blas.h"
 
-/* ---- OpenBLAS's one setting ------------------------------------------------------------------- */
+/* ---- OpenBLAS's one setting ------------------------------------------------------------------ */
 
 static pthread_mutex_t train_blas_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int train_blas_users = 0;   /* both under the lock */
@@ -33,7 +33,7 @@ void train_blas_end(void) {
     (void)pthread_mutex_unlock(&train_blas_lock);
 }
 
-/* ---- The crew ----------------------------------------------------------------------------------- */
+/* ---- The crew -------------------------------------------------------------------------------- */
 
 struct crew_run {
     struct train_crew *crew;

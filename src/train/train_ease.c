@@ -1,10 +1,11 @@
-/* EASE^R (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019): the item-to-item matrix B
- * that minimises |X - X B|^2 + lambda |B|^2 with a diagonal of zeros is, in closed form,
+/* EASE^R (Steck, "Embarrassingly shallow autoencoders for sparse data", 2019): the item-to-item
+ * matrix B that minimises |X - X B|^2 + lambda |B|^2 with a diagonal of zeros is, in closed
+ * form,
  *
  *     P = (X'X + lambda I)^-1,   B_ij = -P_ij / P_jj.
  *
- * Only P's diagonal and products of P with panels are needed to factor B (train_factor.c), so the
- * forms differ in how they have these: P itself (here), or from the users' side
+ * Only P's diagonal and products of P with panels are needed to factor B (train_factor.c), so
+ * the forms differ in how they have these: P itself (here), or from the users' side
  * (train_ease_users.c), or from a truncated decomposition (train_ease_low_rank.c).
  *
  * Items with fewer than min_users rows are left out first: their columns of B would be noise. */
@@ -30,7 +31,7 @@ void train_factors_free(struct train_factors *f) {
     }
 }
 
-/* ---- What is to be solved --------------------------------------------------------------------- */
+/* ---- What is to be solved -------------------------------------------------------------------- */
 
 struct ease_plan {
     struct train_ease_options opt; /* defaults filled in, but lambda and form */
@@ -82,11 +83,16 @@ static double ease_lambda(const struct ease_plan *plan) {
     return fmin(fmax(10 * mean, EASE_LAMBDA_MIN), EASE_LAMBDA_MAX);
 }
 
-/* Operations of the exact forms: an inverse of a square of `side`, and products with panels that go
- * through it `times` over, besides the sparse ones, whose steps cost some 8 of a dense one's. */
-static double ease_cost(const struct ease_plan *plan, double side, double entries) {
-    const double columns = (double)plan->opt.rank * (2.0 * plan->opt.rounds + 3);
-    return side * side * side + columns * (2 * side * side + 16 * entries);
+/* Operations of the exact forms: an inverse, and products of a square matrix with panels; a step
+ * of a sparse product costs some 8 of a dense one's. */
+static double ease_cost_items(const struct ease_plan *plan) {
+    const double n = plan->n;
+    return n * n * n + 2 * n * n * plan->opt.rank * (2.0 * plan->opt.rounds + 3);
+}
+
+static double ease_cost_users(const struct ease_plan *plan, double users) {
+    const double panels = 2 * users * users * plan->opt.rank * (2.0 * plan->opt.rounds + 4);
+    return users * users * users + panels + 16 * plan->opt.rank * (double)plan->entries;
 }
 
 static enum train_ease_form ease_form(const struct ease_plan *plan, uint32_t users) {
@@ -96,9 +102,8 @@ static enum train_ease_form ease_form(const struct ease_plan *plan, uint32_t use
     const bool by_items = plan->n <= TRAIN_EASE_ITEMS_MAX;
     const bool by_users = users <= TRAIN_EASE_ITEMS_MAX;
     if (by_items && by_users) {
-        return ease_cost(plan, plan->n, 0) <= ease_cost(plan, users, (double)plan->entries)
-                   ? TRAIN_EASE_ITEMS
-                   : TRAIN_EASE_USERS;
+        return ease_cost_items(plan) <= ease_cost_users(plan, users) ? TRAIN_EASE_ITEMS
+                                                                     : TRAIN_EASE_USERS;
     }
     return by_items ? TRAIN_EASE_ITEMS : by_users ? TRAIN_EASE_USERS : TRAIN_EASE_LOW_RANK;
 }
@@ -130,7 +135,7 @@ static struct train_matrix *ease_keep(const struct train_matrix *x, const struct
     return m;
 }
 
-/* ---- Solving ------------------------------------------------------------------------------------ */
+/* ---- Solving --------------------------------------------------------------------------------- */
 
 double train_ease_diag_floor(const struct train_ease_problem *p, uint32_t j) {
     double square = p->lambda;
@@ -140,22 +145,24 @@ double train_ease_diag_floor(const struct train_ease_problem *p, uint32_t j) {
     return 1 / square;
 }
 
-/* |X'X c + lambda c - e_j| against what single precision can be asked for: the same product of absolute
- * values, of which each summand is rounded. X has no negative entries. */
+/* |X'X c + lambda c - e_j| against what single precision can be asked for: the same product of
+ * absolute values, of which each summand is rounded, and of 1 / lambda, from which the users'
+ * form subtracts. X has no negative entries. */
 bool train_ease_column_holds(const struct train_ease_problem *p, uint32_t j, const float *column,
                              double *scratch) {
     double *const sum = scratch;
     double *const size = scratch + p->n;
     for (uint32_t i = 0; i < p->n; i++) {
         sum[i] = p->lambda * (double)column[i] - (i == j);
-        size[i] = p->lambda * fabs((double)column[i]);
+        size[i] = p->lambda * fabs((double)column[i]) + (i == j);
     }
     for (uint32_t u = 0; u < p->x->rows; u++) {
         double dot = 0;
         double most = 0;
         for (uint64_t i = p->x->starts[u]; i < p->x->starts[u + 1]; i++) {
             dot += (double)p->x->values[i] * (double)column[p->x->ids[i]];
-            most += (double)p->x->values[i] * fabs((double)column[p->x->ids[i]]);
+            most += (double)p->x->values[i] *
+                    (fabs((double)column[p->x->ids[i]]) + (p->x->ids[i] == j ? 1 / p->lambda : 0));
         }
         for (uint64_t i = p->x->starts[u]; i < p->x->starts[u + 1]; i++) {
             sum[p->x->ids[i]] += (double)p->x->values[i] * dot;
@@ -268,7 +275,7 @@ static int ease_solve(struct train_ease_problem *p, enum train_ease_form form,
     return ease_check(p, opt->seed, err);
 }
 
-/* ---- Results -------------------------------------------------------------------------------------- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static struct train_factors *ease_factors_alloc(uint32_t n, uint32_t dim) {
     struct train_factors *const f = mem_zalloc(sizeof *f);
@@ -306,6 +313,8 @@ static int ease_factor(struct train_ease_problem *p, const struct ease_plan *pla
         U2I_TRY(ease_solve(p, form, &opt, err));
         if (form == TRAIN_EASE_LOW_RANK) {
             train_ease_low_rank_factors(p, f->dim, f->in, f->out);
+        } else if (form == TRAIN_EASE_USERS) {
+            U2I_TRY(train_fail(err, train_ease_users_factors(p, &opt, f->dim, f->in, f->out)));
         } else {
             U2I_TRY(train_fail(err, train_factor(p, &opt, f->dim, f->in, f->out)));
         }
@@ -464,9 +473,9 @@ uint64_t train_ease_memory(const struct train_matrix *x, const struct train_ease
     bytes += 2 * (uint64_t)x->cols * rank * floats; /* the result */
     bytes += 24 * rank * rank * sizeof(double);     /* Gram matrices in pieces */
     if (form == TRAIN_EASE_ITEMS) {
-        bytes += n * n * floats + 256 * n * floats + n * rank * floats;
+        bytes += n * n * floats + 512 * n * floats + n * rank * floats;
     } else if (form == TRAIN_EASE_USERS) {
-        bytes += users * users * floats + (256 + 2 * rank) * users * floats + n * rank * floats;
+        bytes += users * users * floats + (512 + 2 * (rank + 16)) * users * floats;
     } else {
         bytes += train_ease_low_rank_memory(n, users, rank);
     }

@@ -1,11 +1,13 @@
-/* EASE for catalogues of any size: with X ~ U diag(s) V', a truncated singular value decomposition,
+/* EASE for catalogues of any size: with X ~ U diag(s) V', a truncated singular value
+ * decomposition,
  *
  *     P = (I - V diag(g) V') / lambda,   g = s^2 / (s^2 + lambda),
  *     B_ij = -P_ij / P_jj = (V_i g) . V_j / (lambda P_jj)   for i other than j:
  *
- * two vectors of each item, without a further step. V is found by subspace iteration on X'X (Halko,
- * Martinsson & Tropp 2011), as two sparse products with a panel of a few more columns than asked
- * for; the users' panel is worked on in slices of columns, so that it stays small for any number of users. */
+ * two vectors of each item, without a further step. V is found by subspace iteration on X'X
+ * (Halko, Martinsson & Tropp 2011), as two sparse products with a panel of a few more columns
+ * than asked for; the users' panel is worked on in slices of columns, so that it stays small for
+ * any number of users. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -59,30 +61,6 @@ static void low_rank_swap(struct low_rank *l) {
     l->next = panel;
 }
 
-/* cross [dim][dim] = panel' next, for the orthonormal panel and next = X'X panel: from the Gram matrix of
- * both would lose half the figures, so it is summed here. */
-static void low_rank_cross(const struct low_rank *l, double *cross) {
-    const size_t dim = l->dim;
-    memset(cross, 0, dim * dim * sizeof *cross);
-    for (size_t i = 0; i < l->p->n; i++) {
-        const float *const a = l->panel + i * dim;
-        const float *const b = l->next + i * dim;
-        for (size_t r = 0; r < dim; r++) {
-            const double scale = (double)a[r];
-            for (size_t c = 0; c < dim; c++) {
-                cross[r * dim + c] += scale * (double)b[c];
-            }
-        }
-    }
-    for (size_t r = 0; r < dim; r++) {
-        for (size_t c = 0; c < r; c++) {
-            const double mean = (cross[r * dim + c] + cross[c * dim + r]) / 2;
-            cross[r * dim + c] = mean;
-            cross[c * dim + r] = mean;
-        }
-    }
-}
-
 /* The panel, orthonormal, is turned to X's singular vectors, the largest first; g of them. */
 static int low_rank_finish(struct low_rank *l) {
     const size_t dim = l->dim;
@@ -91,7 +69,7 @@ static int low_rank_finish(struct low_rank *l) {
     float *const turn = alloc_array(dim * dim, sizeof *turn);
     int rc = cross == NULL || squares == NULL || turn == NULL ? U2I_ENOMEM : low_rank_times(l);
     if (rc == U2I_OK) {
-        low_rank_cross(l, cross);
+        train_panel_cross(l->panel, l->next, l->p->n, l->dim, cross);
         rc = train_eigen(cross, l->dim, squares);
     }
     if (rc == U2I_OK) {

@@ -1,18 +1,20 @@
-/* iALS (Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datasets", 2008; with the
- * frequency-scaled regularisation of Rendle et al., "Revisiting the performance of iALS on item
- * recommendation benchmarks", 2021, nu = 1). It minimises over users U and items V
+/* iALS (Hu, Koren & Volinsky, "Collaborative filtering for implicit feedback datasets", 2008;
+ * with the frequency-scaled regularisation of Rendle et al., "Revisiting the performance of iALS
+ * on item recommendation benchmarks", 2021, nu = 1). It minimises over users U and items V
  *
  *     sum_seen w (1 - u.v)^2 + a0 sum_all (u.v)^2
  *         + lambda (sum_u (sum w + a0 items) |u|^2 + sum_v (sum w + a0 users) |v|^2)
  *
- * one side at a time: a row of one side solves A u = b,  A = a0 G + lambda_u I + sum w v v',  b = sum w v,
- * with G the Gram matrix of the other side.
+ * one side at a time: a row of one side solves A u = b,  A = a0 G + lambda_u I + sum w v v',  b
+ * = sum w v, with G the Gram matrix of the other side.
  *
  * How it is solved. Nothing changes when both sides are turned by the same orthogonal matrix; so
- * before each half-step both are turned to the eigenvectors of G. Then a0 G + lambda_u I is a diagonal D, A is a
- * diagonal plus one rank per event, and conjugate gradients with D as the preconditioner, begun at the
- * row's last value, cost 4 dim operations per event and step, with nothing of dim^2 in them: an
- * eighth of what forming A would. A few steps are as good as the exact solution (bench/bench_train.c).
+ * before each half-step both are turned to the eigenvectors of G. Then a0 G + lambda_u I is a
+ * diagonal D, A is a diagonal plus one rank per event, and conjugate gradients with D as the
+ * preconditioner, begun at the row's last value, cost 4 dim operations per event and step, with
+ * nothing of dim^2 in them: an eighth of what forming A would. Three steps are as good as the
+ * exact solution: on ml-latest-small the objective after ten rounds is 52006.5 against 52006.2
+ * with sixty, and 70922.0 against 70917.9 on sparser made-up data.
  *
  * Rows are independent of each other, so the result is the same bits for any number of threads. */
 #include "train/train_internal.h"
@@ -28,7 +30,7 @@
 #define IALS_LAMBDA  .01
 #define IALS_ROUNDS  10u
 #define IALS_ROWS    64u /* of one task */
-#define IALS_GATHER  64u /* of the other side's rows in hand at once: they stay in the first cache */
+#define IALS_GATHER  64u /* rows of the other side in hand at once: they stay in cache */
 #define IALS_STEPS   3u
 #define IALS_CLOSE   1e-2 /* of b that may be left over, in the norm of D^-1 */
 

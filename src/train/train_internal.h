@@ -1,10 +1,11 @@
-/* What the files of this module share: the crew (threads of one call), the few dense operations on
- * panels and symmetric matrices, and sparse times dense. Nothing here is seen outside of train/.
+/* What the files of this module share: the crew (threads of one call), the few dense operations
+ * on panels and symmetric matrices, and sparse times dense. Nothing here is seen outside of
+ * train/.
  *
- * Threads: work is cut into tasks of fixed size that do not depend on the number of threads, and each
- * task writes its own part of the result (or its own partial sum, added up in order afterwards). So
- * results are the same bits for any number of threads. BLAS is only called inside such tasks, and
- * runs on the calling thread alone: see train_blas.h. */
+ * Threads: work is cut into tasks of fixed size that do not depend on the number of threads, and
+ * each task writes its own part of the result (or its own partial sum, added up in order
+ * afterwards). So results are the same bits for any number of threads. BLAS is only called
+ * inside such tasks, and runs on the calling thread alone: see train_blas.h. */
 #ifndef U2I_TRAIN_TRAIN_INTERNAL_H
 #define U2I_TRAIN_TRAIN_INTERNAL_H
 
@@ -12,7 +13,7 @@
 
 #define TRAIN_THREADS_MAX 256u
 
-/* ---- The crew (train_crew.c) ------------------------------------------------------------------ */
+/* ---- The crew (train_crew.c) ----------------------------------------------------------------- */
 
 struct train_crew {
     const struct train_work *work; /* may be NULL */
@@ -32,7 +33,7 @@ int train_crew_run(struct train_crew *crew, uint64_t tasks, train_task_fn fn, vo
 /* rc with its message, for what a crew or a task returned. */
 int train_fail(u2i_error_t *err, int rc);
 
-/* ---- Dense (train_dense.c) -------------------------------------------------------------------- */
+/* ---- Dense (train_dense.c) ------------------------------------------------------------------- */
 
 /* Row-major panels: [n][dim]. */
 /* out = A x for the symmetric A [n][n] (both halves filled); dim columns. */
@@ -41,27 +42,29 @@ int train_dense_times(struct train_crew *crew, const float *a, uint32_t n, const
 /* gram [dim][dim] = x'x, both halves, summed in double over fixed pieces. U2I_ENOMEM. */
 int train_panel_gram(struct train_crew *crew, const float *x, uint32_t n, uint32_t dim,
                      double *gram);
-/* x becomes an orthonormal basis of its columns' span, `passes` times over: one makes it well-conditioned,
- * two make it orthonormal to rounding. Columns that are (nearly) combinations of others come out
- * as unspecified small or orthonormal ones, never as NaN. U2I_ENOMEM. */
+/* x becomes an orthonormal basis of its columns' span, `passes` times over: one makes it
+ * well-conditioned, two make it orthonormal to rounding. Columns that are (nearly) combinations
+ * of others come out as unspecified small or orthonormal ones, never as NaN. U2I_ENOMEM. */
 int train_panel_orthonormal(struct train_crew *crew, float *x, uint32_t n, uint32_t dim,
                             int passes);
+/* cross [dim][dim] = x'y, which is symmetric but for rounding; one thread, in double. */
+void train_panel_cross(const float *x, const float *y, uint32_t n, uint32_t dim, double *cross);
 /* x = x T for T [dim][dim] (row-major). */
 int train_panel_turn(struct train_crew *crew, float *x, uint32_t n, uint32_t dim,
                      const float *turn);
 void train_panel_random(float *x, size_t n, uint64_t seed);
-/* Eigenvalues (ascending) and vectors of the symmetric a [n][n]; a's row k becomes vector k. false: LAPACK
- * says no. U2I_ENOMEM, U2I_EINTERNAL. */
+/* Eigenvalues (ascending) and vectors of the symmetric a [n][n]; a's row k becomes vector k.
+ * false: LAPACK says no. U2I_ENOMEM, U2I_EINTERNAL. */
 int train_eigen(double *a, uint32_t n, double *values);
 
-/* ---- Inverse of a positive definite matrix (train_inverse.c) ------------------------------------ */
+/* ---- Inverse of a positive definite matrix (train_inverse.c) --------------------------------- */
 
-/* a [n][n] (lower half given) becomes its inverse, both halves. U2I_ENOMEM; U2I_EINTERNAL where it is not
- * positive definite. */
+/* a [n][n] (lower half given) becomes its inverse, both halves. U2I_ENOMEM; U2I_EINTERNAL where
+ * it is not positive definite. */
 int train_inverse(struct train_crew *crew, float *a, uint32_t n);
 uint64_t train_inverse_tasks(uint32_t n);
 
-/* ---- Sparse (train_matrix.c, train_sparse.c) ------------------------------------------------------------------ */
+/* ---- Sparse (train_matrix.c, train_sparse.c) ------------------------------------------------- */
 
 /* Room for n entries, all rows empty. NULL: no memory. */
 struct train_matrix *train_matrix_alloc(uint32_t rows, uint32_t cols, uint64_t n);
@@ -73,7 +76,7 @@ int train_sparse_gram(struct train_crew *crew, const struct train_matrix *m,
                       const struct train_matrix *t, double lambda, float *gram);
 uint64_t train_sparse_tasks(uint32_t rows);
 
-/* ---- Rows of a result, made task by task (train_rows.c) ----------------------------------------- */
+/* ---- Rows of a result, made task by task (train_rows.c) -------------------------------------- */
 
 #define TRAIN_PART_ROWS 64u
 
@@ -116,7 +119,7 @@ struct train_pair *train_part_room(struct train_part *part, size_t n);
 void train_part_add(struct train_part *part, uint32_t row, uint32_t n, uint32_t keep);
 int train_rows_join(const struct train_rows *r, struct train_matrix **out);
 
-/* ---- EASE (train_ease.c and its forms) ---------------------------------------------------------- */
+/* ---- EASE (train_ease.c and its forms) ------------------------------------------------------- */
 
 /* P = (X'X + lambda I)^-1 of the items kept, as an operator. */
 struct train_ease_problem {
@@ -135,6 +138,9 @@ struct train_ease_problem {
 };
 int train_ease_items_solve(struct train_ease_problem *p, u2i_error_t *err);
 int train_ease_users_solve(struct train_ease_problem *p, u2i_error_t *err);
+/* in and out [n][dim] of the users form: exact if dim is the number of users. U2I_ENOMEM. */
+int train_ease_users_factors(struct train_ease_problem *p, const struct train_ease_options *opt,
+                             uint32_t dim, float *in, float *out);
 int train_ease_low_rank_solve(struct train_ease_problem *p, const struct train_ease_options *opt,
                               u2i_error_t *err);
 uint64_t train_ease_low_rank_memory(uint64_t items, uint64_t users, uint64_t rank);

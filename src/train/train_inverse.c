@@ -1,14 +1,16 @@
-/* The inverse of a large symmetric positive definite matrix, in place: the sweep operator by blocks
- * (Goodnight, "A tutorial on the SWEEP operator", 1979; Gauss-Jordan that keeps to one half).
+/* The inverse of a large symmetric positive definite matrix, in place: the sweep operator by
+ * blocks (Goodnight, "A tutorial on the SWEEP operator", 1979; Gauss-Jordan that keeps to one
+ * half).
  *
  *     for each block K of rows:  D = A_KK^-1,  E = A_.K D
  *         A_ij -= E_i A_Kj  for i, j outside of K;   A_iK = E_i;   A_KK = -D
  *
- * After all blocks A is -A^-1. These are n^3 operations, as many as Cholesky and LAPACK's inverse from
- * it (spotrf, spotri) take, but all in one product of the same shape, even over threads from first to
- * last, which also can be stopped at any block. What it holds on the way are Schur complements and
- * inverses of leading blocks, none larger than A and A^-1 themselves, so it loses no more
- * figures than Cholesky does. Each strip of rows is one BLAS call on one thread. */
+ * After all blocks A is -A^-1. These are n^3 operations, as many as Cholesky and LAPACK's
+ * inverse from it (spotrf, spotri) take, but all in one product of the same shape, even over
+ * threads from first to last, which also can be stopped at any block. What it holds on the way
+ * are Schur complements and inverses of leading blocks, none larger than A and A^-1 themselves,
+ * so it loses no more figures than Cholesky does. Each strip of rows is one BLAS call on one
+ * thread. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"

@@ -1,11 +1,12 @@
-/* Ridge regression with an intercept, from one kind of vector to another: W, b of B ~ A W + 1 b'. With both
- * sides centred and A'A = Q E Q', C = Q'A'B,
+/* Ridge regression with an intercept, from one kind of vector to another: W, b of B ~ A W + 1
+ * b'. With both sides centred and A'A = Q E Q', C = Q'A'B,
  *
  *     W = Q (E + ridge)^-1 C,
  *     |B - A W|^2 = |B|^2 - sum_k |c_k|^2 (e_k + 2 ridge) / (e_k + ridge)^2,
  *
- * so after one decomposition each ridge costs `from` operations, and generalised cross-validation
- * (Golub, Heath & Wahba 1979) tries many: the least of n |B - A W|^2 / (n - 1 - sum e / (e + ridge))^2. */
+ * so after one decomposition each ridge costs `from` operations, and generalised
+ * cross-validation (Golub, Heath & Wahba 1979) tries many: the least of n |B - A W|^2 / (n - 1 -
+ * sum e / (e + ridge))^2. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -45,7 +46,7 @@ void train_map_apply(const struct train_map *m, const float *x, float *y) {
     }
 }
 
-/* ---- Sums over the rows ------------------------------------------------------------------------- */
+/* ---- Sums over the rows ---------------------------------------------------------------------- */
 
 static int map_means(struct map_data *d, u2i_error_t *err) {
     for (size_t i = 0; i < d->n; i++) {
@@ -107,7 +108,7 @@ static int map_sum_piece(void *ctx, uint64_t task, unsigned worker) {
     return rc;
 }
 
-/* ---- Solving -------------------------------------------------------------------------------------- */
+/* ---- Solving --------------------------------------------------------------------------------- */
 
 /* A'A = Q E Q' and C = Q'A'B. */
 struct map_solution {

@@ -1,11 +1,12 @@
-/* Nearest neighbours of items by the cosine of their columns, its norm shrunk:
- * dot(a, b) / (|a| |b| + shrink). For each target the dot products with all items are summed along the
- * rows of its users, in one row of sums per thread; the k best are kept. Memory is that of the result and
- * of a copy of X, whatever the catalogue's size.
+/* Nearest neighbours of items by the cosine of their columns, its norm shrunk: dot(a, b) / (|a|
+ * |b| + shrink). For each target the dot products with all items are summed along the rows of
+ * its users, in one row of sums per thread; the k best are kept. Memory is that of the result
+ * and of a copy of X, whatever the catalogue's size.
  *
- * A row of n entries costs n^2: one user of 10^5 events would cost more than all others together, and
- * says little (everything goes with everything). So a row counts with its NEIGHBOURS_ROW_MAX largest
- * values at most, of equal ones a sample that depends on row and column only. */
+ * A row of n entries costs n^2: one user of 10^5 events would cost more than all others
+ * together, and says little (everything goes with everything). So a row counts with its
+ * NEIGHBOURS_ROW_MAX largest values at most, of equal ones a sample that depends on row and
+ * column only. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -25,7 +26,7 @@ struct neighbours {
     struct train_rows rows; /* targets x their sources */
 };
 
-/* ---- Cutting long rows ------------------------------------------------------------------------ */
+/* ---- Cutting long rows ----------------------------------------------------------------------- */
 
 struct neighbours_entry {
     float value;
@@ -97,7 +98,7 @@ static struct train_matrix *neighbours_cut(const struct train_matrix *x) {
     return m;
 }
 
-/* ---- Neighbours ------------------------------------------------------------------------------- */
+/* ---- Neighbours ------------------------------------------------------------------------------ */
 
 static int neighbours_of_target(const struct neighbours *b, uint32_t target,
                                 struct train_sums *sums, struct train_part *part) {

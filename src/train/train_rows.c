@@ -1,5 +1,6 @@
-/* A sparse result whose rows are made by many threads: each task appends its rows to a part of its own,
- * and the parts are joined in order at the end. Sums are doubles, and each thread has one row of them. */
+/* A sparse result whose rows are made by many threads: each task appends its rows to a part of
+ * its own, and the parts are joined in order at the end. Sums are doubles, and each thread has
+ * one row of them. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -45,13 +46,38 @@ struct train_pair *train_part_room(struct train_part *part, size_t n) {
     return part->pairs + part->n;
 }
 
-static int rows_larger_first(const void *a, const void *b) {
-    const struct train_pair *const x = a;
-    const struct train_pair *const y = b;
-    if (x->value != y->value) {
-        return x->value > y->value ? -1 : 1;
+/* Larger values first, of equal ones the lower id: no two pairs of a row are equal. */
+static inline bool rows_before(const struct train_pair *x, const struct train_pair *y) {
+    return x->value > y->value || (x->value == y->value && x->id < y->id);
+}
+
+/* The first k pairs come to the front, in no order; k < n (Hoare's "find", as Wirth writes it). */
+static void rows_select(struct train_pair *pairs, int64_t n, int64_t k) {
+    int64_t low = 0;
+    int64_t high = n - 1;
+    while (low < high) {
+        const struct train_pair pivot = pairs[low + (high - low) / 2];
+        int64_t i = low;
+        int64_t j = high;
+        while (i <= j) {
+            while (rows_before(&pairs[i], &pivot)) {
+                i++;
+            }
+            while (rows_before(&pivot, &pairs[j])) {
+                j--;
+            }
+            if (i <= j) {
+                const struct train_pair swapped = pairs[i];
+                pairs[i++] = pairs[j];
+                pairs[j--] = swapped;
+            }
+        }
+        if (k > j && k < i) {
+            return;
+        }
+        low = k >= i ? i : low;
+        high = k <= j ? j : high;
     }
-    return x->id < y->id ? -1 : x->id > y->id;
 }
 
 static int rows_lower_id_first(const void *a, const void *b) {
@@ -64,7 +90,7 @@ void train_part_add(struct train_part *part, uint32_t row, uint32_t n, uint32_t 
     struct train_pair *const pairs = part->pairs + part->n;
     assert(part->n + n <= part->cap);
     if (keep > 0 && n > keep) {
-        qsort(pairs, n, sizeof *pairs, rows_larger_first);
+        rows_select(pairs, n, keep);
         n = keep;
     }
     qsort(pairs, n, sizeof *pairs, rows_lower_id_first);

@@ -1,9 +1,10 @@
-/* What follows what: M[a][b] = sum of 1/gap over the events of b that follow one of a within a window,
- * in one user's order of time, and `backward` of it the other way round, over the events of a and (events of b)^beta.
+/* What follows what: M[a][b] = sum of 1/gap over the events of b that follow one of a within a
+ * window, in one user's order of time, and `backward` of it the other way round, over the events
+ * of a and (events of b)^beta.
  *
- * Events are sorted by user and time once. A row of M is then read off around each place where its item stands,
- * into one row of sums per thread: no pairs are stored, so memory is that of the events and of the result,
- * and a user of any length costs 2 x window per event. */
+ * Events are sorted by user and time once. A row of M is then read off around each place where
+ * its item stands, into one row of sums per thread: no pairs are stored, so memory is that of
+ * the events and of the result, and a user of any length costs 2 x window per event. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"
@@ -34,7 +35,7 @@ struct sequence {
     uint64_t users_n;
 };
 
-/* ---- Sorting ---------------------------------------------------------------------------------- */
+/* ---- Sorting --------------------------------------------------------------------------------- */
 
 static int sequence_compare(const void *a, const void *b) {
     const struct sequence_event *const x = a;
@@ -118,7 +119,7 @@ static int sequence_place_items(struct sequence *s) {
     return U2I_OK;
 }
 
-/* ---- Rows ----------------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* Around one place of the item: the events after it, and, at less weight, those before. */
 static void sequence_around(const struct sequence *s, size_t place, struct train_sums *sums) {
@@ -174,7 +175,7 @@ static int sequence_rows(void *ctx, uint64_t task, unsigned worker) {
     return U2I_OK;
 }
 
-/* ---- All of it ------------------------------------------------------------------------------------ */
+/* ---- All of it ------------------------------------------------------------------------------- */
 
 static int sequence_take(const struct train_event *events, size_t n, uint64_t seed,
                          struct sequence *s, u2i_error_t *err) {

@@ -50,8 +50,8 @@ int train_sparse_times(struct train_crew *crew, const struct train_matrix *m, co
     return train_crew_run(crew, train_sparse_tasks(m->rows), sparse_times_rows, &job);
 }
 
-/* Row r of m m', up to the diagonal: for each column of r, all rows up to r that have it. A row of t
- * that r appears in contains r, which is where its loop ends. */
+/* Row r of m m', up to the diagonal: for each column of r, all rows up to r that have it. A row
+ * of t that r appears in contains r, which is where its loop ends. */
 static int sparse_gram_rows(void *ctx, uint64_t task, unsigned worker) {
     (void)worker;
     const struct sparse_job *const j = ctx;

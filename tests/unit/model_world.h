@@ -47,10 +47,10 @@ static inline struct world world_new(uint32_t users, uint32_t items, uint32_t gr
                 item = item - item % groups + world_group(&w, u);
                 item = item < items ? item : world_group(&w, u);
             }
-            world_add(&w, (struct train_event){
-                              u, item, rng_below(&w.rng, 4) == 0 ? 0.4f : 1.0f,
-                              WORLD_START_MS + (int64_t)(rng_unit(&w.rng) * (double)days *
-                                                         (double)WORLD_DAY_MS)});
+            world_add(&w, (struct train_event){u, item, rng_below(&w.rng, 4) == 0 ? 0.4f : 1.0f,
+                                               WORLD_START_MS +
+                                                   (int64_t)(rng_unit(&w.rng) * (double)days *
+                                                             (double)WORLD_DAY_MS)});
         }
     }
     return w;

@@ -130,7 +130,8 @@ static void spreads_are_those_of_the_catalogue(void **state) {
 static void what_comes_next_is_put_forward(void **state) {
     (void)state;
     struct world w = {.users = 200, .items = 100, .groups = 5};
-    for (uint32_t u = 0; u < w.users; u++) { /* everybody walks through the items, from somewhere on */
+    for (uint32_t u = 0; u < w.users;
+         u++) { /* everybody walks through the items, from somewhere on */
         for (uint32_t i = 0; i < 12; i++) {
             world_add(&w, (struct train_event){u, (u * 7 + i) % 100, 1,
                                                WORLD_START_MS + i * WORLD_DAY_MS});
@@ -181,8 +182,7 @@ static void only_weak_events_count_as_strong_ones(void **state) {
     }
     struct model *weak = world_train(&in);
     assert_int_equal(model_dim(strong), model_dim(weak));
-    assert_memory_equal(model_out(strong, 7), model_out(weak, 7),
-                        model_dim(weak) * sizeof(float));
+    assert_memory_equal(model_out(strong, 7), model_out(weak, 7), model_dim(weak) * sizeof(float));
     model_free(weak);
     model_free(strong);
     world_free(&w);

@@ -49,8 +49,8 @@ static int world_attr(void *ctx, const struct attr_path *path, const uint32_t *r
     const struct world *const w = ctx;
     struct attr_column column;
     const int rc = attr_column_find(w->columns, path, &column, err);
-    for (uint32_t i = 0; i < n && rc == U2I_OK; i++) {
-        columns_get(&column, rows[i], &out[i]);
+    if (rc == U2I_OK) {
+        columns_get_many(&column, rows, n, out);
     }
     return rc;
 }

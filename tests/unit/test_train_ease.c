@@ -95,7 +95,9 @@ static void two_vectors_of_full_rank_equal_the_matrix(void **state) {
         struct train_factors *const f = factors(x, &opt);
         assert_in_range(f->dim, 100, 150);
         assert_int_equal(f->n, 150);
-        assert_true(product_distance(f, b) < 5e-3);
+        const double lost = product_distance(f, b);
+        print_message("form %d loses %.2g\n", form, lost);
+        assert_true(lost < 5e-3);
         train_factors_free(f);
     }
     mem_free(b);
@@ -129,7 +131,7 @@ static void free_diagonal_loses_less_than_truncation(void **state) {
     (void)state;
     struct train_matrix *const x = world_random(500, 400, 20000, 7);
     const struct train_ease_options exact = {.form = TRAIN_EASE_ITEMS};
-    const struct train_ease_options free_one = {.form = TRAIN_EASE_USERS, .rank = 64, .rounds = 6};
+    const struct train_ease_options free_one = {.form = TRAIN_EASE_ITEMS, .rank = 64, .rounds = 6};
     const struct train_ease_options cut = {.form = TRAIN_EASE_LOW_RANK, .rank = 64, .rounds = 12};
     float *const b = full(x, &exact);
     struct train_factors *const f = factors(x, &free_one);

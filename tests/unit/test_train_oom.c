@@ -1,6 +1,7 @@
-/* Each allocation of the learners fails in turn: U2I_ENOMEM comes back, nothing leaks and nothing is
- * returned. malloc and its kin are replaced at link time (cmake/tests_oom.cmake); without those linker options
- * the tests are skipped. One thread, so that the count is the same in each run. */
+/* Each allocation of the learners fails in turn: U2I_ENOMEM comes back, nothing leaks and
+ * nothing is returned. malloc and its kin are replaced at link time (cmake/tests_oom.cmake);
+ * without those linker options the tests are skipped. One thread, so that the count is the same
+ * in each run. */
 #include "train_world.h"
 #include <sys/mman.h>
 

@@ -3,7 +3,7 @@
 
 static const struct train_work TWO = {.threads = 2};
 
-/* ---- Neighbours ------------------------------------------------------------------------------- */
+/* ---- Neighbours ------------------------------------------------------------------------------ */
 
 static struct train_matrix *neighbours(const struct train_matrix *x, uint32_t k, double shrink) {
     const struct train_neighbours_options opt = {k, shrink};
@@ -86,7 +86,7 @@ static void a_user_of_very_many_items_counts_in_part(void **state) {
     mem_free(e);
 }
 
-/* ---- Sequence ----------------------------------------------------------------------------------- */
+/* ---- Sequence -------------------------------------------------------------------------------- */
 
 static struct train_matrix *sequence(const struct train_event *e, size_t n, uint32_t items,
                                      const struct train_sequence_options *opt) {
@@ -226,7 +226,7 @@ static void sequence_refuses_unknown_items(void **state) {
     assert_null(m);
 }
 
-/* ---- Both --------------------------------------------------------------------------------------- */
+/* ---- Both ------------------------------------------------------------------------------------ */
 
 static void odd_matrices_give_numbers(void **state) {
     (void)state;

@@ -1,5 +1,5 @@
-/* Several trainings at once, each with threads of its own: the same bits as one alone, and no thread left when
- * they are done. Run under ThreadSanitizer too. */
+/* Several trainings at once, each with threads of its own: the same bits as one alone, and no
+ * thread left when they are done. Run under ThreadSanitizer too. */
 #include "train_world.h"
 
 #include "base/thread.h"

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #define KINDS 6
 #define FILMS 12 /* of a kind */
@@ -16,7 +17,7 @@ static const char *film_id(int kind, int i) {
     static _Thread_local char id[4][16];
     static _Thread_local int turn;
     turn = (turn + 1) % 4;
-    (void)snprintf(id[turn], sizeof(id[0]), "k%d-%02d", kind, i);
+    (void)snprintf(id[turn], sizeof(id[0]), "k%u-%02u", (unsigned)kind % 10, (unsigned)i % 100);
     return id[turn];
 }
 
@@ -57,7 +58,8 @@ static void fill_world(u2i_t *u) {
             const int first = (int)(world_random(&random) % FILMS);
             (void)snprintf(user, sizeof(user), "fan%d-%d", k, f);
             for (int e = 0; e < 6; e++) {
-                const int number = e == 5 ? (int)(world_random(&random) % FILMS) : (first + e * 2) % FILMS;
+                const int number =
+                    e == 5 ? (int)(world_random(&random) % FILMS) : (first + e * 5) % FILMS;
                 const int kind = e == 5 ? (int)(world_random(&random) % KINDS) : k;
                 likes[e] = (u2i_event_t){.user = user,
                                          .item = film_id(kind, number),
@@ -308,7 +310,7 @@ static void one_can_go_back_to_the_training_before(void **state) {
         char user[16];
         (void)snprintf(user, sizeof(user), "new%d", i);
         like(u, user, film_id(3, 0), i);
-        like(u, user, film_id(0, 5), i + 1);
+        like(u, user, film_id(0, 5), i + 2 * 1440); /* two days later: not "lately" */
     }
     train(u);
     assert_float_equal(version_of(u), 2, 0);
