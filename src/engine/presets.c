@@ -112,9 +112,10 @@ static const struct preset_setting presets_recruitment[] = {
     {"action.not_interested", "exclude"},
     {"half_life_s", "2592000"},       /* 30 days */
     {"recent_half_life_s", "604800"}, /* 7 days */
-    {"protected", "age birthday birth_date gender sex religion ethnicity race nationality "
-                  "disability marital_status "
-                  "pregnant sexual_orientation political_views union photo"},
+    {"protected",
+     "age birthday birth_date date_of_birth gender sex religion ethnicity race nationality "
+     "disability "
+     "marital_status pregnant orientation sexual_orientation political_views union photo"},
     {"rules", presets_recruitment_rules},
 };
 

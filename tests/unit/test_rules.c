@@ -202,7 +202,7 @@ static void wrong_rule_is_named_with_line_and_place(void **state) {
         {"filter a == 1 else b == 2", 19, "line 1: \"else\" is for users without what"},
         {"filter a == {user.a} else", 25, "line 1: "},
         {"filter a == {user.a} else b < {user.b}", 30, "line 1: parameter {user.b} has no value"},
-        {"match a by 2", 8, "line 1: expected \"match ATTR with {user.ATTR} by FACTOR\""},
+        {"match a by 2", 6, "line 1: expected \"match ATTR with {user.ATTR} by FACTOR\""},
         {"match a with b by 2", 13, "line 1: expected a list of the user's, as {user.skills}"},
         {"match a with {now} by 2", 13, "line 1: expected a list of the user's"},
         {"match with {user.a} by 2", 6, "line 1: expected the name of an attribute"},
