@@ -60,6 +60,14 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
     a->now_ms = q->time_ms != 0 ? q->time_ms : clock_now_ms(a->e->clock);
     if (q->rules != NULL && what != ENGINE_SIMILAR_USERS) {
         U2I_TRY(rules_parse(q->rules, &a->own_rules, err));
+        const struct rule *counting = rules_counting(a->own_rules);
+        if (counting != NULL) {
+            return error_set(
+                err, U2I_EINVAL,
+                "line %u of the query's rules counts everybody's events: limit, mutual "
+                "and explore belong into the setting \"rules\"",
+                counting->line);
+        }
     }
     if (q->timeout_ms > 0) {
         a->deadline.clock = a->e->clock;
@@ -168,14 +176,41 @@ static float ask_popular_score(const void *ctx, uint32_t row) {
     return !o->trained ? live : known > 0 ? known : live / 2;
 }
 
+static struct popular_order ask_popular_order(const struct ask *a, bool recommend) {
+    const struct engine *e = a->e;
+    const bool trained = recommend && e->trained.model != NULL && e->trained.popular_max > 0 &&
+                         e->settings.mode != SETTINGS_REALTIME;
+    return (struct popular_order){e, popularity_scale(e->popularity), trained};
+}
+
+/* Popularity is the last tier, and there is one of it. */
+static void ask_popular_tier(struct ask *a) {
+    a->tier -= a->tier > 0 && a->scales[a->tier - 1].unit == RANK_SHARE;
+}
+
+int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,
+                     u2i_error_t *err) {
+    const struct popular_order order = ask_popular_order(a, true);
+    if (n == 0) {
+        return U2I_OK;
+    }
+    ask_popular_tier(a);
+    for (uint32_t i = 0; i < n; i++) {
+        struct rank_candidate *c = NULL;
+        U2I_TRY(ask_candidate(a, rows[i], &c, err));
+        c->source = source;
+        c->part[ASK_POPULARITY] = ask_popular_score(&order, rows[i]);
+        rank_sum(c);
+    }
+    a->scales[a->tier++] = (struct rank_scale){RANK_SHARE, 0, 1};
+    return U2I_OK;
+}
+
 int ask_popular(struct ask *a, bool recommend, u2i_error_t *err) {
     if (a->n >= a->want) {
         return U2I_OK;
     }
-    const struct engine *e = a->e;
-    const bool trained = recommend && e->trained.model != NULL && e->trained.popular_max > 0 &&
-                         e->settings.mode != SETTINGS_REALTIME;
-    const struct popular_order order = {e, popularity_scale(e->popularity), trained};
+    const struct popular_order order = ask_popular_order(a, recommend);
     const struct store_rank q = {.score = ask_popular_score,
                                  .ctx = &order,
                                  .k = a->want - a->n,
@@ -186,6 +221,10 @@ int ask_popular(struct ask *a, bool recommend, u2i_error_t *err) {
     uint32_t n = 0;
     U2I_TRY(a->e->ops->rank(a->e->store, &q, a->hits, &n, err));
     const uint32_t first = a->n;
+    if (n == 0) {
+        return U2I_OK;
+    }
+    ask_popular_tier(a);
     U2I_TRY(ask_take(a, n, U2I_FROM_POPULAR, ASK_POPULARITY, err));
     for (uint32_t i = first; i < a->n; i++) {
         if (a->candidates[i].score <= 0) {

@@ -4,6 +4,7 @@
  *   ask_session.c    the user's history, with what the question itself says was done
  *   ask_recommend.c  candidates for a user: taste, profile, cold start, popularity
  *   ask_rules.c      ranking rules: what must hold, what is better or worse
+ *   ask_forward.c    candidates that rules put forward: pinned, promoted, new
  *   ask_two_sided.c  scores that count what the other side wants
  *   ask_lately.c     what others did lately
  *   ask_answer.c     the list as the caller gets it, with reasons
@@ -98,12 +99,18 @@ int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
 /* The most popular: for a recommendation as the training found best, else by live counts alone. */
 int ask_popular(struct ask *a, bool recommend, u2i_error_t *err);
 
+/* Rows as candidates of the last tier, with their popularity as the score. */
+int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,
+                     u2i_error_t *err);
+
 /* ask_session.c: fills history, cached, own. Inside the read section. */
 int ask_find_history(struct ask *a, u2i_error_t *err);
 void ask_drop_history(struct ask *a);
 
 /* ask_recommend.c */
 int ask_recommend(struct ask *a, u2i_error_t *err);
+/* The best by the model, where there is one for this user, as candidates of the current tier. */
+int ask_learnt_search(struct ask *a, u2i_error_t *err);
 /* What the model makes of a history; *out is NULL where it has nothing to say. */
 int ask_model_user(struct engine *e, const struct history *h, struct arena *arena,
                    struct model_user **out, u2i_error_t *err);
@@ -116,6 +123,9 @@ bool asked_returns(const struct ask *a);
 int asked_hide(struct ask *a, u2i_error_t *err);
 /* The other rules: terms of the candidates; caps and shares to `q`. */
 int asked_rank(struct ask *a, struct rank_query *q, u2i_error_t *err);
+
+/* ask_forward.c */
+int forward_gather(struct ask *a, u2i_error_t *err);
 
 /* ask_two_sided.c */
 int two_sided_apply(struct ask *a, u2i_error_t *err);

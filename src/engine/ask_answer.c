@@ -17,13 +17,34 @@ static const char *ask_part_name(uint32_t part) {
                                     : "lately";
 }
 
+/* What each `match` found: also where it adds nothing, as what is missing is a reason too. */
+static int ask_match_parts(struct ask *a, const struct rank_candidate *c, u2i_part_t *parts,
+                           size_t *n, u2i_error_t *err) {
+    uint32_t from;
+    const uint32_t rules_n = a->ruled ? rules_of(&a->rules, RULE_MATCH, &from) : 0;
+    for (uint32_t i = 0; i < rules_n; i++) {
+        const struct rule_bound *bound = &a->rules.list[from + i];
+        struct attr_value v;
+        u2i_part_t part = {0};
+        U2I_TRY(a->e->ops->attr(a->e->store, bound->rule->path, &c->row, 1, &v, err));
+        U2I_TRY(rules_match_text(bound, &v, &a->arena, &part.name, err));
+        for (const struct rank_term *t = c->first; t != NULL; t = t->next) {
+            part.value += t->rule == from + i ? t->value : 0;
+        }
+        if (part.name != NULL) {
+            parts[(*n)++] = part;
+        }
+    }
+    return U2I_OK;
+}
+
 static int ask_parts(struct ask *a, const struct rank_candidate *c, u2i_hit_t *hit,
                      u2i_error_t *err) {
     size_t n = 0, terms = 0;
     for (const struct rank_term *t = c->first; t != NULL; t = t->next) {
         terms++;
     }
-    u2i_part_t *parts = arena_array(&a->arena, ASK_PARTS_N + terms, sizeof(*parts));
+    u2i_part_t *parts = arena_array(&a->arena, ASK_PARTS_N + terms + a->rules.n, sizeof(*parts));
     if (parts == NULL) {
         return error_oom(err);
     }
@@ -33,8 +54,12 @@ static int ask_parts(struct ask *a, const struct rank_candidate *c, u2i_hit_t *h
         }
     }
     for (const struct rank_term *t = c->first; t != NULL; t = t->next) {
-        parts[n++] = (u2i_part_t){a->rules.list[t->rule].rule->text, t->value};
+        const struct rule *rule = a->rules.list[t->rule].rule;
+        if (rule->kind != RULE_MATCH) {
+            parts[n++] = (u2i_part_t){rule->text, t->value};
+        }
     }
+    U2I_TRY(ask_match_parts(a, c, parts, &n, err));
     hit->parts = parts;
     hit->parts_n = n;
     return U2I_OK;

@@ -18,8 +18,9 @@ static float ask_noise(const struct ask *a) {
 
 /* ---- Cold start ------------------------------------------------------------------------------- */
 
-/* Every string in the attributes, whatever its depth, as one text. */
-static void ask_attribute_text(const json_t *value, struct buf *out) {
+/* Every string in the attributes, whatever its depth, as one text; but what is protected is passed over, at
+ * any depth and with all that is in it. */
+static void ask_attribute_text(const struct settings *s, const json_t *value, struct buf *out) {
     const char *key;
     json_t *member;
     size_t i;
@@ -28,10 +29,12 @@ static void ask_attribute_text(const json_t *value, struct buf *out) {
         buf_putc(out, '\n');
     }
     json_array_foreach(value, i, member) {
-        ask_attribute_text(member, out);
+        ask_attribute_text(s, member, out);
     }
     json_object_foreach((json_t *)(uintptr_t)value, key, member) { /* only reads */
-        ask_attribute_text(member, out);
+        if (!settings_protects(s, key)) {
+            ask_attribute_text(s, member, out);
+        }
     }
 }
 
@@ -42,7 +45,7 @@ static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_
     int rc = json_parse_object(attrs_json, strlen(attrs_json), U2I_ATTRS_MAX_DEPTH,
                                "the user's attributes", &attrs, err);
     if (rc == U2I_OK) {
-        ask_attribute_text(attrs, &text);
+        ask_attribute_text(&a->e->settings, attrs, &text);
         rc = text.failed ? error_oom(err) : U2I_OK;
     }
     if (rc == U2I_OK && text.len > 0) {
@@ -181,27 +184,30 @@ static int ask_learnt_next(struct ask *a, u2i_error_t *err) {
     return rc;
 }
 
-static int ask_learnt(struct ask *a, u2i_error_t *err) {
+int ask_learnt_search(struct ask *a, u2i_error_t *err) {
     const struct store_search q = {.space = STORE_TASTE,
                                    .vector = model_user_query(a->learnt),
-                                   .k = a->want,
+                                   .k = a->want - a->n,
                                    .filter = a->filter,
                                    .among = a->among,
                                    .exclude = a->exclude,
                                    .deadline = &a->deadline,
                                    .explain = &a->explain};
     uint32_t n = 0;
+    U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
+    for (uint32_t i = 0; i < n; i++) {
+        U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
+    }
+    return U2I_OK;
+}
+
+static int ask_learnt(struct ask *a, u2i_error_t *err) {
     const struct model_scale m = model_calibration(a->e->trained.model);
     a->scales[a->tier] = (struct rank_scale){RANK_LOGIT, m.intercept, m.slope};
     if (a->e->settings.mode == SETTINGS_HYBRID) {
         U2I_TRY(lately_build(a, err));
     }
-    if (model_dim(a->e->trained.model) > 0) {
-        U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
-    }
+    U2I_TRY(ask_learnt_search(a, err));
     U2I_TRY(ask_learnt_next(a, err));
     a->tier++;
     return U2I_OK;
@@ -243,6 +249,7 @@ static uint32_t ask_likeness(struct ask *a) {
 
 int ask_recommend(struct ask *a, u2i_error_t *err) {
     U2I_TRY(ask_gather(a, err));
+    U2I_TRY(forward_gather(a, err));
     struct rank_query q = {.candidates = a->candidates,
                            .n = a->n,
                            .k = a->k,

@@ -163,9 +163,22 @@ static void asked_mutual(struct ask *a, const struct rule *rule) {
     }
 }
 
+/* Where items are people, nobody is shown to themselves. */
+static void asked_self(struct ask *a) {
+    uint32_t from;
+    const uint32_t n = rules_of(&a->rules, RULE_TWO_SIDED, &from);
+    const uint32_t me = n == 0 || a->q->user == NULL || a->rules.list[from].rule->path != NULL
+                            ? STORE_NONE
+                            : a->e->ops->item_row(a->e->store, a->q->user);
+    if (me != STORE_NONE) {
+        roaring_bitmap_add(a->exclude, me);
+    }
+}
+
 static void asked_exclude(struct ask *a) {
     uint32_t from;
     uint32_t n = rules_of(&a->rules, RULE_LIMIT, &from);
+    asked_self(a);
     for (uint32_t i = 0; i < n; i++) {
         tallies_full(a->e->tallies, a->rules.list[from + i].rule, a->now_ms, a->exclude);
     }

@@ -24,13 +24,31 @@ static int rules_bind_expr(struct rules_binding *b, const struct rule *rule,
     return rc == U2I_ENOMEM ? error_oom(b->err) : U2I_OK;
 }
 
+/* The user's list of a `match`; *list is NULL where the user has none. */
+static int rules_bind_list(struct rules_binding *b, const struct rule *rule,
+                           const u2i_param_t **list) {
+    u2i_param_t *const value = arena_alloc(b->arena, sizeof(*value));
+    bool found;
+    if (value == NULL) {
+        return error_oom(b->err);
+    }
+    U2I_TRY(rules_param_values(b, rule, value, &found));
+    *list = found ? value : NULL;
+    return U2I_OK;
+}
+
 static int rules_bind_one(struct rules_binding *b, const struct rule *rule,
                           struct rules_bound *out) {
     struct rule_bound bound = {.rule = rule, .filter = rule->filter};
-    if (rule->params_n > 0) {
+    if (rule->kind == RULE_MATCH) {
+        U2I_TRY(rules_bind_list(b, rule, &bound.list));
+        if (bound.list == NULL) {
+            return U2I_OK;
+        }
+    } else if (rule->params_n > 0) {
         U2I_TRY(rules_bind_expr(b, rule, &bound.owned));
-        bound.filter = bound.owned;
-        if (bound.owned == NULL) {
+        bound.filter = bound.owned != NULL ? bound.owned : rule->otherwise;
+        if (bound.filter == NULL) {
             out->nothing = out->nothing || rule->strict;
             return U2I_OK;
         }
@@ -81,6 +99,16 @@ uint32_t rules_of(const struct rules_bound *b, enum rule_kind kind, uint32_t *fr
         i++;
     }
     return i - *from;
+}
+
+const struct rule *rules_counting(const struct rules *rules) {
+    for (uint32_t i = 0; i < rules->n; i++) {
+        const enum rule_kind kind = rules->list[i].kind;
+        if (kind == RULE_LIMIT || kind == RULE_MUTUAL || kind == RULE_EXPLORE) {
+            return &rules->list[i];
+        }
+    }
+    return NULL;
 }
 
 const struct rule *rules_of_action(const struct rules_bound *b, enum rule_kind kind,

@@ -2,9 +2,10 @@
  * like (docs/ranking.md has every rule with an example). One rule a line; `#` starts a comment, `;` ends a
  * rule too.
  *
- *     filter EXPR                        only items that match
+ *     filter EXPR [else EXPR]            only items that match; `else`: for a user without what the first names
  *     require EXPR                       the same, and nothing at all to a user without the attribute it names
  *     boost EXPR by F                    the odds of items that match times F
+ *     match ATTR with {user.ATTR} by F   odds times F if the user's list has all of the item's, F^half for a half
  *     pin "ID" at N                      the item stands at place N
  *     promote EXPR share S               at least the share S of places goes to items that match
  *     cap ATTR N [in M]                  at most N items of one ATTR among M neighbours, or in the list
@@ -18,7 +19,8 @@
  *     two-sided harmonic|product [ATTR]  the score counts both directions
  *
  * EXPR is a filter (filter/filter.h) that may name {now}, {user.ATTR}, {history.ATTR.low} and
- * {history.ATTR.high}. A rule that names what the user doesn't have is skipped.
+ * {history.ATTR.high}. A rule that names what the user doesn't have (null and the empty list count as not
+ * having) is skipped.
  *
  * Rules are parsed and wholly checked once, when they are set; binding them to a question parses anew only
  * the expressions with parameters. struct rules is immutable after rules_parse(). */
@@ -46,6 +48,7 @@
 enum rule_kind {
     RULE_FILTER,    /* expr, strict */
     RULE_BOOST,     /* expr, factor */
+    RULE_MATCH,     /* name (attribute), path, factor, params: the user's list */
     RULE_PIN,       /* name (item id), count (place, 1 = the first) */
     RULE_PROMOTE,   /* expr, share */
     RULE_CAP,       /* name (attribute), path, count, window (0 = the list) */
@@ -68,6 +71,8 @@ struct rule {
     const char *expr; /* NULL = none */
     uint32_t expr_n;
     struct filter *filter; /* of expr, if that has no parameters */
+    struct filter *
+        otherwise; /* RULE_FILTER: for users without a value for a parameter; NULL = skipped then */
     struct rule_param *params;
     uint32_t params_n;
     const char *name;
@@ -110,6 +115,7 @@ struct rule_bound {
     const struct rule *rule;
     const struct filter *filter; /* of its expression; NULL = it has none */
     struct filter *owned;        /* the same, if it was parsed for this question */
+    const u2i_param_t *list;     /* RULE_MATCH: what the user has */
 };
 struct rules_bound {
     struct rule_bound
@@ -166,7 +172,7 @@ const struct rule *rules_of_action(const struct rules_bound *b, enum rule_kind k
 
 /* ---- Candidates ------------------------------------------------------------------------------- */
 
-/* Rules that belong to candidates: boost, pin, promote, cap, shown discount, fresh, explore. Adds their terms,
+/* Rules that belong to candidates: boost, match, pin, promote, cap, shown discount, fresh, explore. Adds their terms,
  * keys, lanes, draws and pins to candidates whose parts are set and summed up (rank_sum()), and tells the
  * caps and lanes for rank_order(). The others (filters, hiding, limits, two sides) come before. */
 struct rules_ranking {
@@ -180,6 +186,12 @@ struct rules_ranking {
 };
 int rules_rank(const struct rules_bound *b, const struct rules_view *v, struct rules_ranking *r,
                u2i_error_t *err);
+/* What a `match` has found in the item's attribute `v`, after the rule's text: "match ...: has c, sql; lacks
+ * go". *out is NULL where the item has nothing to match. Memory from the arena. U2I_ENOMEM. */
+int rules_match_text(const struct rule_bound *bound, const struct attr_value *v, struct arena *a,
+                     const char **out, u2i_error_t *err);
+/* Does a rule in it count everybody's events? Those are counted for the setting's rules only. */
+const struct rule *rules_counting(const struct rules *rules);
 /* What a two-sided rule adds to a score, when the other side would act with this probability: the two
  * probabilities become their harmonic mean, or their product, and that a score again. */
 float rules_two_sided(const struct rule *rule, const struct rank_scale *scale, float score,

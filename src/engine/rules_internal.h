@@ -38,6 +38,8 @@ struct rules_cursor rules_first_word(struct rules_cursor *c);
 struct rules_cursor rules_last_word(struct rules_cursor *c);
 bool rules_word_is(const struct rules_cursor *word, const char *text);
 bool rules_is_empty(const struct rules_cursor *c);
+/* What follows the first `word` that is not in quotes; *c ends before it. NULL at .p if there is none. */
+struct rules_cursor rules_split_at(struct rules_cursor *c, const char *word);
 int rules_take_word(struct rules_parser *p, struct rules_cursor *c, const char *word);
 int rules_take_last_word(struct rules_parser *p, struct rules_cursor *c, const char *word,
                          const char *usage);
@@ -52,6 +54,12 @@ int rules_read_attr(struct rules_parser *p, struct rules_cursor name);
 
 /* rules_param.c: the expression in the cursor becomes the rule's. */
 int rules_read_expr(struct rules_parser *p, struct rules_cursor expr);
+/* The same for what stands after `else`: without parameters. */
+int rules_read_otherwise(struct rules_parser *p, struct rules_cursor expr);
+/* {user.ATTR}, as a list. */
+int rules_read_user_list(struct rules_parser *p, struct rules_cursor word);
+/* Element i of a value that is a list, or the value itself. */
+void rules_element(const struct attr_value *v, uint32_t i, struct attr_value *out);
 /* Quantiles of the history, worked out once for each attribute of a question. */
 struct rules_quantile {
     const char *attr;

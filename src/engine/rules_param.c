@@ -184,6 +184,38 @@ int rules_read_expr(struct rules_parser *p, struct rules_cursor expr) {
     return rc == U2I_OK ? U2I_OK : error_oom(p->err);
 }
 
+int rules_read_otherwise(struct rules_parser *p, struct rules_cursor expr) {
+    u2i_error_t wrong = {0};
+    rules_skip_space(&expr);
+    if (p->rule->params_n == 0) {
+        return rules_fail(p, expr.p,
+                          "\"else\" is for users without what the condition names: "
+                          "name an attribute of the user, as {user.places}");
+    }
+    const int rc =
+        filter_parse(expr.p, (size_t)(expr.end - expr.p), NULL, 0, &p->rule->otherwise, &wrong);
+    if (rc == U2I_EFILTER) {
+        return rules_fail(p, expr.p + (wrong.offset > 0 ? wrong.offset : 0), "%s", wrong.msg);
+    }
+    return rc == U2I_OK ? U2I_OK : error_oom(p->err);
+}
+
+int rules_read_user_list(struct rules_parser *p, struct rules_cursor word) {
+    const size_t n = (size_t)(word.end - word.p);
+    p->rule->params = arena_array(&p->rules->arena, 1, sizeof(*p->rule->params));
+    if (p->rule->params == NULL) {
+        return error_oom(p->err);
+    }
+    if (n < 3 || word.p[0] != '{' || word.end[-1] != '}') {
+        return rules_fail(p, word.p, "expected a list of the user's, as {user.skills}");
+    }
+    U2I_TRY(rules_param_add(p, word.p + 1, n - 2));
+    p->rule->params[0].list = true;
+    return p->rule->params[0].kind == RULE_USER
+               ? U2I_OK
+               : rules_fail(p, word.p, "expected a list of the user's, as {user.skills}");
+}
+
 /* ---- Values of a user's attributes ------------------------------------------------------------- */
 
 /* One value as a parameter; false if it is none. */
@@ -212,7 +244,7 @@ static bool rules_scalar(const struct attr_value *v, struct arena *a, u2i_param_
 }
 
 /* The i-th of a value's elements; of a single value, itself. */
-static void rules_element(const struct attr_value *v, uint32_t i, struct attr_value *out) {
+void rules_element(const struct attr_value *v, uint32_t i, struct attr_value *out) {
     if (v->type == ATTR_ARRAY) {
         attr_element(v, i, out);
     } else {

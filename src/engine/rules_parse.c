@@ -9,7 +9,9 @@
 /* ---- One kind each ---------------------------------------------------------------------------- */
 
 static int rules_parse_filter(struct rules_parser *p, struct rules_cursor c) {
-    return rules_read_expr(p, c);
+    const struct rules_cursor otherwise = rules_split_at(&c, "else");
+    U2I_TRY(rules_read_expr(p, c));
+    return otherwise.p == NULL ? U2I_OK : rules_read_otherwise(p, otherwise);
 }
 
 static int rules_parse_require(struct rules_parser *p, struct rules_cursor c) {
@@ -22,6 +24,17 @@ static int rules_parse_boost(struct rules_parser *p, struct rules_cursor c) {
     U2I_TRY(rules_take_last_word(p, &c, "by", "boost EXPR by FACTOR"));
     U2I_TRY(rules_read_factor(p, factor, &p->rule->factor));
     return rules_read_expr(p, c);
+}
+
+static int rules_parse_match(struct rules_parser *p, struct rules_cursor c) {
+    static const char usage[] = "match ATTR with {user.ATTR} by FACTOR";
+    const struct rules_cursor factor = rules_last_word(&c);
+    U2I_TRY(rules_take_last_word(p, &c, "by", usage));
+    U2I_TRY(rules_read_factor(p, factor, &p->rule->factor));
+    const struct rules_cursor list = rules_last_word(&c);
+    U2I_TRY(rules_take_last_word(p, &c, "with", usage));
+    U2I_TRY(rules_read_user_list(p, list));
+    return rules_read_attr(p, c);
 }
 
 static int rules_parse_pin(struct rules_parser *p, struct rules_cursor c) {
@@ -152,6 +165,7 @@ static const struct {
     {"filter", RULE_FILTER, rules_parse_filter},
     {"require", RULE_FILTER, rules_parse_require},
     {"boost", RULE_BOOST, rules_parse_boost},
+    {"match", RULE_MATCH, rules_parse_match},
     {"pin", RULE_PIN, rules_parse_pin},
     {"promote", RULE_PROMOTE, rules_parse_promote},
     {"cap", RULE_CAP, rules_parse_cap},
@@ -173,8 +187,8 @@ static int rules_parse_one(struct rules_parser *p, struct rules_cursor c) {
         }
     }
     return rules_fail(p, word.p,
-                      "\"%.*s\" is no rule; rules are filter, require, boost, pin, promote, cap, "
-                      "again, shown, fresh, explore, limit, mutual and two-sided",
+                      "\"%.*s\" is no rule; rules are filter, require, boost, match, pin, promote, "
+                      "cap, again, shown, fresh, explore, limit, mutual and two-sided",
                       (int)utf8_prefix(word.p, (size_t)(word.end - word.p), 40), word.p);
 }
 
@@ -270,6 +284,7 @@ void rules_free(struct rules *rules) {
     for (uint32_t i = 0; i < rules->n; i++) {
         struct rule *const rule = &rules->list[i];
         filter_free(rule->filter);
+        filter_free(rule->otherwise);
         attr_path_free(rule->path);
         for (uint32_t j = 0; j < rule->params_n; j++) {
             attr_path_free(rule->params[j].path);

@@ -4,11 +4,14 @@
 #include "rules_internal.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/hash.h"
 
 #include <assert.h>
 #include <math.h>
+
+#define RULES_MATCH_SHOWN 20u /* elements named as had, and as lacked */
 
 /* ---- Events that hide items -------------------------------------------------------------------- */
 
@@ -103,6 +106,10 @@ static int rules_multiply(struct rules_work *w, uint32_t candidate, uint32_t rul
                : error_oom(w->err);
 }
 
+static int rules_rank_attr(struct rules_work *w, const struct rule *rule) {
+    return w->v->attr(w->v->ctx, rule->path, w->rows, w->r->n, w->values, w->err);
+}
+
 static int rules_rank_boost(struct rules_work *w, uint32_t rule) {
     if (w->v->match == NULL) {
         return U2I_OK;
@@ -114,6 +121,97 @@ static int rules_rank_boost(struct rules_work *w, uint32_t rule) {
         }
     }
     return U2I_OK;
+}
+
+static bool rules_match_equals(const u2i_param_t *list, uint32_t i, const struct attr_value *v) {
+    if (list->type == U2I_STRING) {
+        const char *const s = ((const char *const *)list->value.list)[i];
+        return v->type == ATTR_STRING && strlen(s) == v->n && memcmp(s, v->s, v->n) == 0;
+    }
+    if (list->type == U2I_REAL) {
+        return (v->type == ATTR_INT || v->type == ATTR_REAL) &&
+               v->number == ((const double *)list->value.list)[i];
+    }
+    return v->type == (list->type == U2I_BOOL ? ATTR_BOOL : ATTR_INT) &&
+           v->i == ((const int64_t *)list->value.list)[i];
+}
+
+static bool rules_match_has(const u2i_param_t *list, const struct attr_value *v) {
+    uint32_t i = 0;
+    while (i < list->n && !rules_match_equals(list, i, v)) {
+        i++;
+    }
+    return i < list->n;
+}
+
+/* How many of a value's elements the user has, of how many. */
+static uint32_t rules_match_count(const u2i_param_t *list, const struct attr_value *v,
+                                  uint32_t *of) {
+    uint32_t n = 0;
+    *of = v->type == ATTR_MISSING ? 0 : v->type == ATTR_ARRAY ? v->n : 1;
+    for (uint32_t i = 0; i < *of; i++) {
+        struct attr_value e;
+        rules_element(v, i, &e);
+        n += rules_match_has(list, &e);
+    }
+    return n;
+}
+
+static int rules_rank_match(struct rules_work *w, uint32_t rule) {
+    const struct rule_bound *const bound = &w->b->list[rule];
+    if (w->v->attr == NULL) {
+        return U2I_OK;
+    }
+    U2I_TRY(rules_rank_attr(w, bound->rule));
+    for (uint32_t i = 0; i < w->r->n; i++) {
+        uint32_t of;
+        const uint32_t n = rules_match_count(bound->list, &w->values[i], &of);
+        if (n > 0) {
+            U2I_TRY(rules_multiply(w, i, rule, pow(bound->rule->factor, (double)n / of)));
+        }
+    }
+    return U2I_OK;
+}
+
+/* "lacks a, b" after `begin`: the elements that the user has, or hasn't. How many there are. */
+static uint32_t rules_match_list(const struct rule_bound *bound, const struct attr_value *v,
+                                 bool has, const char *begin, struct buf *out) {
+    const uint32_t of = v->type == ATTR_ARRAY ? v->n : 1;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < of; i++) {
+        struct attr_value e;
+        rules_element(v, i, &e);
+        if (rules_match_has(bound->list, &e) != has) {
+            continue;
+        }
+        buf_puts(out, n++ == 0 ? begin : ", ");
+        if (n > RULES_MATCH_SHOWN) {
+            buf_puts(out, "...");
+            break;
+        }
+        if (e.type == ATTR_STRING) {
+            buf_put(out, e.s, e.n);
+        } else {
+            buf_printf(out, "%g", e.type == ATTR_BOOL ? (double)e.i : e.number);
+        }
+    }
+    return n;
+}
+
+int rules_match_text(const struct rule_bound *bound, const struct attr_value *v, struct arena *a,
+                     const char **out, u2i_error_t *err) {
+    struct buf text = {0};
+    *out = NULL;
+    if (v->type == ATTR_MISSING || (v->type == ATTR_ARRAY && v->n == 0)) {
+        return U2I_OK;
+    }
+    buf_printf(&text, "%s: ", bound->rule->text);
+    const uint32_t had = rules_match_list(bound, v, true, "has ", &text);
+    (void)rules_match_list(bound, v, false, had > 0 ? "; lacks " : "lacks ",
+                           &text); /* any number */
+    *out = text.failed ? NULL : arena_dup(a, text.data, text.len);
+    buf_free(&text);
+    return *out == NULL ? error_oom(err) : U2I_OK;
 }
 
 static int rules_rank_pin(struct rules_work *w, uint32_t rule) {
@@ -145,10 +243,6 @@ static int rules_rank_promote(struct rules_work *w, uint32_t rule) {
         w->r->candidates[i].lanes |= (uint32_t)w->passes[i] << lane;
     }
     return U2I_OK;
-}
-
-static int rules_rank_attr(struct rules_work *w, const struct rule *rule) {
-    return w->v->attr(w->v->ctx, rule->path, w->rows, w->r->n, w->values, w->err);
 }
 
 static int rules_rank_cap(struct rules_work *w, uint32_t rule) {
@@ -219,6 +313,8 @@ static int rules_rank_one(struct rules_work *w, uint32_t rule) {
     switch (w->b->list[rule].rule->kind) {
     case RULE_BOOST:
         return rules_rank_boost(w, rule);
+    case RULE_MATCH:
+        return rules_rank_match(w, rule);
     case RULE_PIN:
         return rules_rank_pin(w, rule);
     case RULE_PROMOTE:

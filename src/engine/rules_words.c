@@ -69,6 +69,27 @@ bool rules_word_is(const struct rules_cursor *word, const char *text) {
     return n == strlen(text) && memcmp(word->p, text, n) == 0;
 }
 
+struct rules_cursor rules_split_at(struct rules_cursor *c, const char *word) {
+    const size_t n = strlen(word);
+    char quote = '\0';
+    for (const char *p = c->p; p < c->end; p++) {
+        const bool begins = p == c->p || rules_is_space(p[-1]);
+        if (quote != '\0' && *p == '\\' && p + 1 < c->end) {
+            p++;
+        } else if (quote != '\0') {
+            quote = *p == quote ? '\0' : quote;
+        } else if (*p == '"' || *p == '\'') {
+            quote = *p;
+        } else if (begins && (size_t)(c->end - p) >= n && memcmp(p, word, n) == 0 &&
+                   (p + n == c->end || rules_is_space(p[n]))) {
+            const struct rules_cursor rest = {p + n, c->end};
+            c->end = p;
+            return rest;
+        }
+    }
+    return (struct rules_cursor){NULL, NULL};
+}
+
 static int rules_fail_expected(struct rules_parser *p, const struct rules_cursor *found,
                                const char *expected) {
     const size_t n = (size_t)(found->end - found->p);

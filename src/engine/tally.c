@@ -26,7 +26,7 @@ struct tally {
     uint32_t *counts;         /* of all time */
     roaring_bitmap_t **users; /* TALLY_USERS; NULL where nobody */
     size_t n, cap;            /* items */
-    roaring_bitmap_t *full;   /* TALLY_LIMIT: reached it once */
+    roaring_bitmap_t *full;   /* TALLY_LIMIT, TALLY_WANTED: reached it once */
 };
 
 struct tallies {
@@ -36,13 +36,17 @@ struct tallies {
 
 /* ---- What is asked ---------------------------------------------------------------------------- */
 
+static double tally_slice_ms(const struct rule *rule) {
+    return rule->seconds > 0 ? rule->seconds * 1000 / TALLY_SLICES : INFINITY;
+}
+
 static int tally_want(struct tallies *t, enum tally_what what, const char *action,
                       const struct rule *rule) {
     struct tally *one = &t->list[t->n];
     *one = (struct tally){.what = what, .slice_ms = INFINITY};
     (void)snprintf(one->action, sizeof(one->action), "%s", action); /* fits: actions do */
-    if (what == TALLY_LIMIT) {
-        one->slice_ms = rule->seconds > 0 ? rule->seconds * 1000 / TALLY_SLICES : INFINITY;
+    if (what == TALLY_LIMIT || what == TALLY_WANTED) {
+        one->slice_ms = what == TALLY_LIMIT ? tally_slice_ms(rule) : INFINITY;
         one->limit = rule->count;
         one->full = roaring_bitmap_create();
         if (one->full == NULL) {
@@ -55,7 +59,7 @@ static int tally_want(struct tallies *t, enum tally_what what, const char *actio
 
 int tallies_new(const struct rules *rules, struct tallies **out, u2i_error_t *err) {
     struct tallies *t = mem_zalloc(sizeof(*t));
-    bool explores = false;
+    const struct rule *explores = NULL; /* with the largest N */
     int rc = U2I_OK;
     *out = t;
     if (t == NULL) {
@@ -63,17 +67,19 @@ int tallies_new(const struct rules *rules, struct tallies **out, u2i_error_t *er
     }
     for (uint32_t i = 0; rules != NULL && i < rules->n && rc == U2I_OK; i++) {
         const struct rule *r = &rules->list[i];
-        explores = explores || r->kind == RULE_EXPLORE;
+        if (r->kind == RULE_EXPLORE && (explores == NULL || r->count > explores->count)) {
+            explores = r;
+        }
         if (r->kind == RULE_LIMIT) {
             rc = tally_want(t, TALLY_LIMIT, r->name, r);
         } else if (r->kind == RULE_MUTUAL) {
             rc = tally_want(t, TALLY_USERS, r->name, r);
         }
     }
-    if (explores && rc == U2I_OK) {
-        rc = tally_want(t, TALLY_WANTED, "", NULL);
+    if (explores != NULL && rc == U2I_OK) {
+        rc = tally_want(t, TALLY_WANTED, "", explores);
     }
-    if (explores && rc == U2I_OK) {
+    if (explores != NULL && rc == U2I_OK) {
         rc = tally_want(t, TALLY_SHOWN, "impression", NULL);
     }
     if (rc != U2I_OK || t->n == 0) {
@@ -171,7 +177,7 @@ static int tally_count(struct tally *one, const struct tally_event *ev) {
                                ? tally_count_slice(&one->items[ev->item],
                                                    (int64_t)((double)ev->time_ms / one->slice_ms))
                                : ++one->counts[ev->item];
-    if (one->what == TALLY_LIMIT && count >= one->limit) {
+    if (one->full != NULL && count >= one->limit) {
         roaring_bitmap_add(one->full, ev->item);
     }
     return U2I_OK;
@@ -196,7 +202,8 @@ static const struct tally *tally_find(const struct tallies *t, enum tally_what w
     for (size_t i = 0; t != NULL && i < t->n; i++) {
         const struct tally *one = &t->list[i];
         if (one->what == what && (rule == NULL || strcmp(one->action, rule->name) == 0) &&
-            (what != TALLY_LIMIT || one->limit == rule->count)) {
+            (what != TALLY_LIMIT ||
+             (one->limit == rule->count && one->slice_ms == tally_slice_ms(rule)))) {
             return one;
         }
     }
@@ -232,6 +239,11 @@ static uint64_t tally_all(const struct tally *one, uint32_t item) {
 
 uint64_t tallies_events(const struct tallies *t, uint32_t item) {
     return tally_all(tally_find(t, TALLY_WANTED, NULL), item);
+}
+
+const roaring_bitmap_t *tallies_known(const struct tallies *t) {
+    const struct tally *one = tally_find(t, TALLY_WANTED, NULL);
+    return one == NULL ? NULL : one->full;
 }
 
 uint64_t tallies_impressions(const struct tallies *t, uint32_t item) {

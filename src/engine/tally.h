@@ -30,6 +30,8 @@ const roaring_bitmap_t *tallies_users(const struct tallies *t, const struct rule
 /* Events that say that somebody wants the item, and impressions: counted if there is an `explore` rule. */
 uint64_t tallies_events(const struct tallies *t, uint32_t item);
 uint64_t tallies_impressions(const struct tallies *t, uint32_t item);
+/* Items with as many of the former as the largest N of the `explore` rules; NULL = none. */
+const roaring_bitmap_t *tallies_known(const struct tallies *t);
 size_t tallies_bytes(const struct tallies *t);
 
 #endif

@@ -1,7 +1,7 @@
-/* The crew: the threads of one call to a learner. Threads live for one train_crew_run() each, a
- * millisecond of work at least, so that starting them (some 20 us) does not count and nothing
- * waits, spinning or not, between steps or after the call. Tasks are handed out one by one by a
- * counter; the calling thread is worker 0, works like the others, and alone calls progress(). */
+/* The crew: the threads of one call to a learner. Threads live for one train_crew_run() each, so
+ * that nothing waits, spinning or not, between steps or after the call. Tasks are handed out one
+ * by one by a counter; the calling thread is worker 0, works like the others, and alone calls
+ * progress(). */
 #include "train/train_internal.h"
 
 #include "base/error.h"

@@ -14,8 +14,9 @@
  * exact with all users' eigenvectors, and the truncated decomposition of X with the `dim`
  * largest s. These are had by subspace iteration on I - lambda K, whose eigenvalues are s^2 /
  * (s^2 + lambda): panels of users, so it costs next to nothing where users are few. On
- * ml-latest-small it loses as much of the matrix at rank 256 as three rounds of train_factor.c
- * do (.366 and .365), at the same NDCG, in a tenth of the time. */
+ * ml-latest-small (items of 5 users and more, lambda 200, rank 256) it loses .275 of the matrix
+ * where three rounds of train_factor.c lose .269. All of EASE took .25 s of CPU time with it, and
+ * .93 s with train_factor.c, on a busy EPYC 7003. */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"

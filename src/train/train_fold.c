@@ -1,7 +1,7 @@
 /* Folding in: a user's vector from the items that the user acted on, as iALS itself solves for
  * it, but exactly, by the Cholesky factor of the system. Called while serving: one thread, no
- * BLAS. With dim 64 and 100 items it takes some 50 us. The factor is what a score is explained
- * by: u.v_j = sum_k w_k v_k . (A^-1 v_j). */
+ * BLAS. With dim 64 and 100 items it takes 0.1 ms (EPYC 7003). The factor is what a score is
+ * explained by: u.v_j = sum_k w_k v_k . (A^-1 v_j). */
 #include "train/train_internal.h"
 
 #include "base/alloc.h"

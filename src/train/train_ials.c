@@ -12,8 +12,9 @@
  * before each half-step both are turned to the eigenvectors of G. Then a0 G + lambda_u I is a
  * diagonal D, A is a diagonal plus one rank per event, and conjugate gradients with D as the
  * preconditioner, begun at the row's last value, cost 4 dim operations per event and step, with
- * nothing of dim^2 in them: an eighth of what forming A would. A few steps are as good as the
- * exact solution (bench/bench_train.c).
+ * nothing of dim^2 in them: an eighth of what forming A would. Three steps are as good as the
+ * exact solution: on ml-latest-small the objective after ten rounds is 52006.5 against 52006.2
+ * with sixty, and 70922.0 against 70917.9 on sparser made-up data.
  *
  * Rows are independent of each other, so the result is the same bits for any number of threads. */
 #include "train/train_internal.h"

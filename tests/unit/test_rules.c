@@ -90,6 +90,26 @@ static void cap_takes_an_attribute_and_a_window(void **state) {
     rules_free(rules);
 }
 
+static void filter_says_what_holds_for_users_without_the_attribute(void **state) {
+    (void)state;
+    struct rules *rules = parse("filter kind == {user.seeks} else kind == \"x else\\\" y\"\n"
+                                "filter name == \"or else not\"");
+    assert_int_equal(rules->list[0].params_n, 1);
+    assert_non_null(rules->list[0].otherwise);
+    assert_null(rules->list[1].otherwise);
+    rules_free(rules);
+}
+
+static void match_takes_two_lists_and_a_factor(void **state) {
+    (void)state;
+    struct rules *rules = parse("match requirements with {user.skills} by 4");
+    assert_int_equal(rules->list[0].kind, RULE_MATCH);
+    assert_string_equal(rules->list[0].name, "requirements");
+    assert_int_equal(rules->list[0].params_n, 1);
+    assert_true(rules->list[0].factor == 4);
+    rules_free(rules);
+}
+
 static void again_takes_an_action_and_a_time(void **state) {
     (void)state;
     struct rules *rules = parse("again purchase after 30d where consumable == true\n"
@@ -179,6 +199,13 @@ static void wrong_rule_is_named_with_line_and_place(void **state) {
         {"boost price < 20 by 0", 20, "line 1: expected a factor from 0.001 to 1000, found \"0\""},
         {"boost price < 20 by x", 20, "line 1: expected a factor"},
         {"boost by 2", 6, "line 1: expected a condition on items"},
+        {"filter a == 1 else b == 2", 19, "line 1: \"else\" is for users without what"},
+        {"filter a == {user.a} else", 25, "line 1: "},
+        {"filter a == {user.a} else b < {user.b}", 30, "line 1: parameter {user.b} has no value"},
+        {"match a by 2", 8, "line 1: expected \"match ATTR with {user.ATTR} by FACTOR\""},
+        {"match a with b by 2", 13, "line 1: expected a list of the user's, as {user.skills}"},
+        {"match a with {now} by 2", 13, "line 1: expected a list of the user's"},
+        {"match with {user.a} by 2", 6, "line 1: expected the name of an attribute"},
         {"pin at 3", 7, "line 1: expected \"at\", found \"3\""},
         {"pin \"a at 3", 4, "line 1: string is not closed: expected \""},
         {"pin a at 0", 9, "line 1: expected a whole number"},
@@ -331,6 +358,8 @@ int main(void) {
         cmocka_unit_test(pin_takes_any_id),
         cmocka_unit_test(promote_takes_a_share),
         cmocka_unit_test(cap_takes_an_attribute_and_a_window),
+        cmocka_unit_test(filter_says_what_holds_for_users_without_the_attribute),
+        cmocka_unit_test(match_takes_two_lists_and_a_factor),
         cmocka_unit_test(again_takes_an_action_and_a_time),
         cmocka_unit_test(shown_discounts_or_caps),
         cmocka_unit_test(fresh_takes_an_attribute_and_a_half_life),

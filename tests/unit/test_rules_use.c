@@ -224,6 +224,51 @@ static void require_lets_nothing_through_without_the_attribute(void **state) {
     world_close(&w);
 }
 
+static void what_stands_after_else_holds_for_users_without_the_attribute(void **state) {
+    (void)state;
+    struct world w;
+    static const char rule[] = "filter lang == {user.lang} else brand == \"b\"";
+    world_open(&w);
+    assert_passing(&w, rule, "2");
+    world_user(&w, "{\"lang\": \"de\"}");
+    assert_passing(&w, rule, "0 2");
+    world_user(&w, "{\"lang\": null}");
+    assert_passing(&w, rule, "2");
+    world_close(&w);
+}
+
+static void assert_match(struct world *w, uint32_t row, const char *attr, const char *expected) {
+    struct attr_path *path;
+    struct attr_value v;
+    u2i_error_t err;
+    const char *text;
+    assert_int_equal(attr_path_parse(attr, strlen(attr), &path, &err), U2I_OK);
+    assert_int_equal(world_attr(w, path, &row, 1, &v, &err), U2I_OK);
+    assert_int_equal(rules_match_text(&w->bound.list[0], &v, &w->arena, &text, &err), U2I_OK);
+    attr_path_free(path);
+    if (expected == NULL) {
+        assert_null(text);
+    } else {
+        assert_string_equal(text, expected);
+    }
+}
+
+static void match_tells_what_is_had_and_what_is_lacked(void **state) {
+    (void)state;
+    struct world w;
+    world_open(&w);
+    world_user(&w, "{\"l\": [\"y\", \"z\"], \"brands\": [7, 8.5], \"none\": []}");
+    world_bind(&w, "match tags with {user.l} by 4", NULL);
+    assert_match(&w, 3, "tags", "match tags with {user.l} by 4: has y; lacks x");
+    assert_match(&w, 0, "tags", NULL);
+    assert_match(&w, 0, "brand", "match tags with {user.l} by 4: lacks a");
+    world_bind(&w, "match brand with {user.brands} by 2", NULL);
+    assert_match(&w, 3, "brand", "match brand with {user.brands} by 2: has 7");
+    world_bind(&w, "match tags with {user.none} by 4; match tags with {user.nothing} by 4", NULL);
+    assert_int_equal(w.bound.n, 0);
+    world_close(&w);
+}
+
 static void now_is_the_moment_of_the_question(void **state) {
     (void)state;
     struct world w;
@@ -465,6 +510,8 @@ int main(void) {
         cmocka_unit_test(rule_about_what_the_user_does_not_have_is_skipped),
         cmocka_unit_test(attribute_of_a_type_that_does_not_fit_counts_as_missing),
         cmocka_unit_test(require_lets_nothing_through_without_the_attribute),
+        cmocka_unit_test(what_stands_after_else_holds_for_users_without_the_attribute),
+        cmocka_unit_test(match_tells_what_is_had_and_what_is_lacked),
         cmocka_unit_test(now_is_the_moment_of_the_question),
         cmocka_unit_test(history_gives_weighted_quantiles),
         cmocka_unit_test(rules_without_parameters_keep_their_filter),
