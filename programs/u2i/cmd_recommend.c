@@ -45,7 +45,7 @@ static const struct example recommend_examples[] = {
      "a user without history, as JSON lines"},
     {"u2i recommend shop.db --session b1:view,b2:add_cart --explain",
      "a visitor without a name, and what every score is made of"},
-    {"u2i recommend shop.db u7 --diversity 0.5 --rules 'boost: price < 20 -> x1.2'",
+    {"u2i recommend shop.db u7 --diversity 0.5 --rules 'boost price < 20 by 1.2'",
      "a list less of one kind, cheap items first"},
     {0}};
 
