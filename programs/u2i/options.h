@@ -60,7 +60,10 @@ struct command {
     const struct option_spec *options[COMMAND_GROUPS]; /* NULL ends the list */
     const struct example *examples;
     int exits[8]; /* codes it may return besides 0, 1 and 2; 0 ends */
-    bool hidden;  /* not listed */
+    /* A list of its own in help and man page, which the library knows: `each` calls entry() for each line. */
+    const char *list; /* its title, or NULL */
+    void (*each)(int (*entry)(void *ctx, const char *name, const char *help), void *ctx);
+    bool hidden; /* not listed */
     int (*run)(struct cli *cli, const struct args *args);
 };
 
