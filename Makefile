@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test release debug asan tsan check format fuzz bench-store bench-index install deps clean
+.PHONY: help demo test release debug asan tsan check format fuzz bench-store bench-index bench-quality install deps clean
 
 help: ## this list
 	@echo "u2i: make TARGET"
@@ -55,6 +55,12 @@ bench-index: ## the graph beside hnswlib, faiss, usearch, glass; QUICK=1 for sma
 	@$(MAKE) --no-print-directory release
 	@cmake --build --preset release -j $(JOBS) --target bench_index
 	@scripts/bench-index.sh $(if $(QUICK),--quick)
+
+bench-quality: ## recommendations beside popularity, item-kNN, EASE, implicit; QUICK=1 for one fold
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory release
+	@cmake --build --preset release -j $(JOBS) --target bench_recommend $$(ls bench/bench_train.c >/dev/null 2>&1 && echo bench_train)
+	@scripts/bench-quality.sh $(if $(QUICK),--quick)
 
 install: release ## into PREFIX (/usr/local), under DESTDIR if set
 	@cmake --install build/release --prefix $(PREFIX)

@@ -20,12 +20,16 @@ say "1. A store is one file; films and ratings go in"
 run $u2i init "$store"
 run $u2i import "$store" items $data/items.csv.gz
 run $u2i import "$store" events $data/events.csv.gz --no-value
-say "2. Three people: what they liked last, and what u2i recommends to them"
+say "2. What everybody did is learnt, and checked on what they did last"
+run $u2i train "$store"
+say "3. Three people: what they liked last, and what u2i recommends to them"
 "$build/example_demo" "$store" 556 "fantasy and adventure" 309 "film noir and other classics" \
     388 "animation for children"
+say "4. Why: the parts of a score, and the films that pulled"
+run $u2i recommend "$store" 556 --limit 3 --explain
 cat <<NEXT
 
-Nothing was trained and nothing downloaded: a profile is made of a user's newest events when it is asked for.
+Nothing was downloaded. A profile is made of a user's newest events when it is asked for, so what you record counts at once.
 
 What to try next:
   $u2i recommend $store 556 --filter 'category like "%Fantasy%"'

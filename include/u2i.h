@@ -52,6 +52,7 @@ extern "C" {
 #define U2I_ATTRS_MAX_DEPTH    8     /* nesting of objects in attributes */
 #define U2I_ACTION_MAX_BYTES   32
 #define U2I_FILTER_MAX_BYTES   65536
+#define U2I_RULES_MAX_BYTES    8192    /* ranking rules */
 #define U2I_FILTER_MAX_DEPTH   64      /* nesting of parentheses and operators */
 #define U2I_LIMIT_MAX          1000    /* hits of one query */
 #define U2I_EXCLUDE_MAX        1000000 /* ids in one query's exclusion list */
@@ -102,7 +103,9 @@ typedef void (*u2i_log_fn)(void *ctx, int level, const char *line);
 enum {                              /* u2i_options_t.flags */
        U2I_OPEN_READONLY = 1u << 0, /* never writes to the file */
        U2I_OPEN_EXISTING = 1u << 1, /* fail with U2I_ENOTFOUND instead of creating */
-       U2I_OPEN_NEW = 1u << 2       /* fail with U2I_EINVAL if the file exists */
+       U2I_OPEN_NEW = 1u << 2,      /* fail with U2I_EINVAL if the file exists */
+       U2I_OPEN_TRAINS = 1u << 3 /* for a process that stays: a thread trains anew whenever enough
+                                       has happened (settings train_auto, train_after_events) */
 };
 
 typedef struct u2i_options {
@@ -265,9 +268,10 @@ typedef struct u2i_query {
      * ignored, time_ms 0 = the time of the question; unknown items are skipped. */
     const u2i_event_t *session;
     size_t session_n, session_size; /* session_size: sizeof(u2i_event_t) */
-    int64_t time_ms;   /* the moment of the question, e.g. when replaying a log; 0 = now */
-    double diversity;  /* 0..1: how much alike hits push each other down; 0 = as the setting says */
-    const char *rules; /* further ranking rules, one a line, beside the setting's; docs/ranking.md */
+    int64_t time_ms;  /* the moment of the question, e.g. when replaying a log; 0 = now */
+    double diversity; /* 0..1: how much alike hits push each other down; 0 = as the setting says */
+    const char
+        *rules; /* further ranking rules, one a line, beside the setting's; docs/ranking.md */
 } u2i_query_t;
 #define U2I_QUERY_INIT                                                                             \
     {                                                                                              \
@@ -309,8 +313,8 @@ typedef struct u2i_hit { /* read-only, owned by the result; grows at the end */
     const char *because_title;
     const char *because_action; /* what the user did to it last */
     float because_share;        /* its part of the positive pull, 0..1 */
-    float score;   /* what the order is by: see docs/ranking.md; cosine -1..1 of a search */
-    int32_t source; /* enum u2i_source: what put it forward */
+    float score;       /* what the order is by: see docs/ranking.md; cosine -1..1 of a search */
+    int32_t source;    /* enum u2i_source: what put it forward */
     float probability; /* the score as an estimate of how likely the user acts on it, 0..1 */
     const u2i_part_t *parts; /* parts_n of them; they add up to `score` */
     size_t parts_n;
@@ -370,6 +374,14 @@ U2I_API int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t valu
                             u2i_error_t *err);
 /* value NULL = back to the default. U2I_EINVAL says what the setting accepts. */
 U2I_API int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err);
+
+/* A preset is a set of settings and ranking rules to start from: "ecommerce", "content", "recruitment",
+ * "dating" (docs/verticals/). Using it sets them in one go; each can be changed afterwards.
+ * U2I_ENOTFOUND names those that there are; U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+U2I_API int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err);
+/* Return non-zero to stop. Strings are static. */
+typedef int (*u2i_preset_fn)(void *ctx, const char *name, const char *help);
+U2I_API void u2i_scan_presets(u2i_preset_fn fn, void *ctx);
 
 /* ---- Care --------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what u2i needs to be built (`build`), and also what its tests and checks need (`test`, the
-# default), or the comparison with other indexes (`bench`), with apt on Debian 12. Says what it does;
+# default), or the comparisons with others (`bench`), with apt on Debian 12. Says what it does;
 # where all is there it does nothing, quickly and without the network. `list` only prints the packages.
 #
 # usage: scripts/deps.sh [build|test|bench|list]

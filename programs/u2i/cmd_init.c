@@ -14,6 +14,12 @@ static const struct option_spec init_options[] = {
      .help = "what makes vectors of text: hash (any language, no download), or none: items come "
              "with their own vectors; default hash, and none when --dim is given"},
     {.name = "dim", .value = "N", .help = "length of the vectors"},
+    {.name = "preset",
+     .letter = 'p',
+     .value = "NAME",
+     .help =
+         "settings and ranking rules to start from, for one kind of business; --set comes after "
+         "them"},
     {.name = "set",
      .letter = 's',
      .many = true,
@@ -24,13 +30,26 @@ static const struct option_spec init_options[] = {
 static const struct example init_examples[] = {
     {"u2i init shop.db", "a store that compares items by their text"},
     {"u2i init vectors.db --dim 384", "a store for your own vectors of 384 numbers"},
+    {"u2i init shop.db --preset ecommerce", "a shop: stock, prices, variants, buying again"},
     {"u2i init shop.db --set action.rent=4 --set half_life_s=2592000",
      "with an action of your own, and a half-life of 30 days"},
     {0}};
 
+static int init_preset(u2i_t *store, const char *preset) {
+    u2i_error_t err;
+    if (preset == NULL || u2i_use_preset(store, preset, &err) == U2I_OK) {
+        return CLI_OK;
+    }
+    if (err.code != U2I_ENOTFOUND) {
+        return cli_fail(&err, "--preset");
+    }
+    cli_error("--preset: %s", err.msg);
+    return CLI_USAGE;
+}
+
 static int init_settings(u2i_t *store, const struct args *args) {
     const char *pair;
-    int code = CLI_OK;
+    int code = init_preset(store, args_value(args, "preset"));
     for (size_t at = 0; code == CLI_OK && (pair = args_each(args, "set", &at)) != NULL;) {
         const char *const equals = strchr(pair, '=');
         u2i_error_t err;
@@ -123,8 +142,12 @@ const struct command cmd_init = {
     .summary = "make a new store",
     .about =
         "A store is one file. Model and vector length are fixed when it is made; settings can\n"
-        "be changed later with u2i config. An existing file is never touched.\n",
+        "be changed later with u2i config. An existing file is never touched. A preset is a set "
+        "of\n"
+        "settings and ranking rules to start from; docs/verticals/ has a guide to each.\n",
     .args = init_args,
+    .list = "Presets",
+    .each = u2i_scan_presets,
     .options = {init_options, cli_json_options, cli_common_options},
     .examples = init_examples,
     .exits = {CLI_LATER},

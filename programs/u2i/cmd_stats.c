@@ -2,6 +2,7 @@
 #include "attrs.h"
 #include "commands.h"
 #include "indexing.h"
+#include "training.h"
 
 static const struct arg_spec stats_args[] = {CLI_STORE_ARG, {0}};
 
@@ -10,7 +11,7 @@ static const struct example stats_examples[] = {
     {"u2i stats shop.db --json | jq .events", "one number, for a script"},
     {0}};
 
-static int stats_print_json(const struct cli *cli, const u2i_stats_t *s) {
+static int stats_print_json(const struct cli *cli, u2i_t *store, const u2i_stats_t *s) {
     struct text line = {0};
     text_char(&line, '{');
     text_json_member_int(&line, "items", (long long)s->items);
@@ -29,8 +30,10 @@ static int stats_print_json(const struct cli *cli, const u2i_stats_t *s) {
     text_json_member_int(&line, "index_ef", s->index_ef);
     text_json_member_int(&line, "index_bytes", (long long)s->index_bytes);
     text_json_member_int(&line, "index_mapped_bytes", (long long)s->index_mapped_bytes);
+    text_json_key(&line, "training");
+    int code = training_add_json(&line, store);
     text_char(&line, '}');
-    const int code = cli_print_line(cli, &line);
+    code = code == CLI_OK ? cli_print_line(cli, &line) : code;
     text_free(&line);
     return code;
 }
@@ -92,17 +95,22 @@ static int stats_run(struct cli *cli, const struct args *args) {
         code = cli_fail(&err, "stats");
     }
     if (code == CLI_OK) {
-        code =
-            args_has(args, "json") ? stats_print_json(cli, &stats) : stats_print_table(cli, &stats);
+        code = args_has(args, "json") ? stats_print_json(cli, store, &stats)
+                                      : stats_print_table(cli, &stats);
+    }
+    if (code == CLI_OK && !args_has(args, "json")) {
+        code = training_print(cli, store);
     }
     return cli_close(store, code);
 }
 
-const struct command cmd_stats = {.name = "stats",
-                                  .summary = "what a store holds",
-                                  .about = "The sequence is the number of the last change.\n",
-                                  .args = stats_args,
-                                  .options = {cli_json_options, cli_common_options},
-                                  .examples = stats_examples,
-                                  .exits = {CLI_NOTFOUND, CLI_LATER},
-                                  .run = stats_run};
+const struct command cmd_stats = {
+    .name = "stats",
+    .summary = "what a store holds",
+    .about = "The sequence is the number of the last change. After a training, what\n"
+             "it learnt and how its check went stand below.\n",
+    .args = stats_args,
+    .options = {cli_json_options, cli_common_options},
+    .examples = stats_examples,
+    .exits = {CLI_NOTFOUND, CLI_LATER},
+    .run = stats_run};

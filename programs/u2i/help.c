@@ -78,6 +78,11 @@ static void help_exit_codes(FILE *out, const struct command *command) {
     }
 }
 
+static int help_listed(void *ctx, const char *name, const char *help) {
+    help_entry(ctx, name, help);
+    return 0;
+}
+
 void help_command(FILE *out, const struct command *command) {
     struct text usage = {0};
     help_usage(&usage, command);
@@ -94,6 +99,10 @@ void help_command(FILE *out, const struct command *command) {
     const struct option_spec *o;
     for (size_t i = 0; (o = command_option(command, i)) != NULL; i++) {
         help_option(out, o);
+    }
+    if (command->list != NULL) {
+        (void)fprintf(out, "\n%s\n", command->list);
+        command->each(help_listed, out);
     }
     if (command->examples != NULL) {
         (void)fputs("\nExamples\n", out);

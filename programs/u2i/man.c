@@ -77,6 +77,11 @@ static void man_usage(FILE *out, const struct command *command) {
     text_free(&usage);
 }
 
+static int man_listed(void *ctx, const char *name, const char *help) {
+    man_tagged(ctx, name, help);
+    return 0;
+}
+
 static void man_command(FILE *out, const struct command *command) {
     (void)fprintf(out, ".SS u2i %s\n", command->name);
     man_text(out, command->summary);
@@ -90,6 +95,12 @@ static void man_command(FILE *out, const struct command *command) {
     const struct option_spec *o;
     for (size_t i = 0; (o = command_option(command, i)) != NULL; i++) {
         man_option(out, o);
+    }
+    if (command->list != NULL) {
+        (void)fputs(".PP\n", out);
+        man_text(out, command->list);
+        (void)fputs(":\n", out);
+        command->each(man_listed, out);
     }
     for (const struct example *e = command->examples; e != NULL && e->line != NULL; e++) {
         (void)fputs(".PP\n", out);

@@ -17,7 +17,8 @@ const struct exit_spec options_exits[] = {
      "more bad rows than --max-errors allows (the good ones before are imported), or no good one"},
     {CLI_FAULTS, "the store has faults"},
     {CLI_LATER, "the store was locked or the time was up; try again"},
-    {CLI_INTERRUPTED, "interrupted; what is imported stays, and the same command goes on"},
+    {CLI_INTERRUPTED, "interrupted; what is imported stays and the same command goes on, a "
+                      "training changes nothing"},
     {0, NULL}};
 
 /* ---- Suggestions ------------------------------------------------------------------------------ */
@@ -367,5 +368,18 @@ int args_number(const struct args *args, const char *name, uint64_t min, uint64_
         return CLI_USAGE;
     }
     *out = n;
+    return CLI_OK;
+}
+
+int args_real(const struct args *args, const char *name, double min, double max, double *out) {
+    const char *const value = args_value(args, name);
+    char *end = NULL;
+    const double x = value != NULL && value[0] != '\0' ? strtod(value, &end) : 0;
+    if (end == NULL || *end != '\0' || !(x >= min && x <= max)) {
+        cli_error("--%s %s is not a number from %g to %g", name, value == NULL ? "" : value, min,
+                  max);
+        return CLI_USAGE;
+    }
+    *out = x;
     return CLI_OK;
 }

@@ -60,7 +60,10 @@ struct command {
     const struct option_spec *options[COMMAND_GROUPS]; /* NULL ends the list */
     const struct example *examples;
     int exits[8]; /* codes it may return besides 0, 1 and 2; 0 ends */
-    bool hidden;  /* not listed */
+    /* A list of its own in help and man page, which the library knows: `each` calls entry() for each line. */
+    const char *list; /* its title, or NULL */
+    void (*each)(int (*entry)(void *ctx, const char *name, const char *help), void *ctx);
+    bool hidden; /* not listed */
     int (*run)(struct cli *cli, const struct args *args);
 };
 
@@ -91,6 +94,8 @@ const char *args_each(const struct args *args, const char *name, size_t *at);
 /* A whole number in [min, max]; prints what is wrong and returns CLI_USAGE. */
 int args_number(const struct args *args, const char *name, uint64_t min, uint64_t max,
                 uint64_t *out);
+/* A number in [min, max]; likewise. */
+int args_real(const struct args *args, const char *name, double min, double max, double *out);
 
 /* The i-th option of a command over all its groups; NULL past the end. */
 const struct option_spec *command_option(const struct command *command, size_t i);

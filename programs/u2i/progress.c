@@ -38,24 +38,51 @@ static void progress_eta(struct text *line, double elapsed_s, double share) {
     }
 }
 
-void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t done,
-                   uint64_t total) {
+/* Whether it is time for another line. */
+static bool progress_due(struct progress *p) {
     const double now_s = p->on ? progress_now_s() : 0;
     if (!p->on || now_s - p->last_s < PROGRESS_EVERY_S) {
-        return;
+        return false;
     }
     p->last_s = now_s;
-    const double elapsed_s = now_s - p->start_s;
-    struct text line = {0};
-    (void)display_fit(&line, name, 24);
+    return true;
+}
+
+static void progress_bar(struct text *line, const char *name, uint64_t done, uint64_t total) {
+    (void)display_fit(line, name, 24);
     if (total > 0) {
         const double share = done < total ? (double)done / (double)total : 1;
         const size_t filled = (size_t)(share * PROGRESS_BAR);
-        text_str(&line, "  [");
-        text_fill(&line, '#', filled);
-        text_fill(&line, '.', PROGRESS_BAR - filled);
-        text_fmt(&line, "] %3.0f %%", share * 100);
+        text_str(line, "  [");
+        text_fill(line, '#', filled);
+        text_fill(line, '.', PROGRESS_BAR - filled);
+        text_fmt(line, "] %3.0f %%", share * 100);
     }
+}
+
+static void progress_write(struct text *line) {
+    (void)fprintf(stderr, "\r\033[K%s", text_cstr(line));
+    (void)fflush(stderr);
+    text_free(line);
+}
+
+void progress_step(struct progress *p, const char *step, uint64_t done, uint64_t total) {
+    struct text line = {0};
+    if (progress_due(p)) {
+        progress_bar(&line, step, done, total);
+        text_fmt(&line, "  %.0f s", p->last_s - p->start_s);
+        progress_write(&line);
+    }
+}
+
+void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t done,
+                   uint64_t total) {
+    if (!progress_due(p)) {
+        return;
+    }
+    const double elapsed_s = p->last_s - p->start_s;
+    struct text line = {0};
+    progress_bar(&line, name, done, total);
     text_str(&line, "  ");
     text_count(&line, rows);
     text_str(&line, " rows  ");
@@ -64,9 +91,7 @@ void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t
     if (total > 0) {
         progress_eta(&line, elapsed_s, (double)done / (double)total);
     }
-    (void)fprintf(stderr, "\r\033[K%s", text_cstr(&line));
-    (void)fflush(stderr);
-    text_free(&line);
+    progress_write(&line);
 }
 
 void progress_clear(const struct progress *p) {

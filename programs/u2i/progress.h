@@ -16,6 +16,8 @@ double progress_seconds(const struct progress *p); /* since the start */
 /* `done` of `total` bytes (total 0 = not known) made `rows` rows. */
 void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t done,
                    uint64_t total);
+/* The same for work in steps: `step` in a word, `done` of `total` (0 = not known) of that step. */
+void progress_step(struct progress *p, const char *step, uint64_t done, uint64_t total);
 void progress_clear(const struct progress *p); /* before anything else is written to stderr */
 
 #endif

@@ -6,7 +6,7 @@
 #include "display.h"
 #include <stdio.h>
 
-#define TABLE_COLUMNS_MAX 8
+#define TABLE_COLUMNS_MAX 16
 
 struct table_column {
     const char *name; /* "" in the first column: no header */

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "check.h"
 #include "engine/engine.h"
+#include "engine/presets.h"
 #include "vec/vec.h"
 
 #include <stdio.h>
@@ -64,7 +65,8 @@ int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_er
     if (o.dim > U2I_DIM_MAX) {
         return error_set(err, U2I_EINVAL, "dim %u is over %d", o.dim, U2I_DIM_MAX);
     }
-    if ((o.flags & ~(uint32_t)(U2I_OPEN_READONLY | U2I_OPEN_EXISTING | U2I_OPEN_NEW)) != 0) {
+    if ((o.flags & ~(uint32_t)(U2I_OPEN_READONLY | U2I_OPEN_EXISTING | U2I_OPEN_NEW |
+                               U2I_OPEN_TRAINS)) != 0) {
         return error_set(err, U2I_EINVAL, "options have unknown flags 0x%x", o.flags);
     }
     const struct engine_options eo = {.location = location,
@@ -284,7 +286,20 @@ static int api_ask(u2i_t *u, enum engine_question what, const u2i_query_t *in, u
     U2I_TRY(check_struct(in, sizeof(q), "query", &q, err));
     U2I_TRY(check_query(&q, err));
     U2I_TRY(api_check_question(what, &q, engine_dim(u->engine), err));
-    return api_end(engine_ask(u->engine, what, &q, out, err), err);
+    const struct check_array a = {q.session, q.session_n, q.session_size, sizeof(*q.session),
+                                  "session"};
+    const void *session = NULL;
+    void *copy = NULL;
+    if (q.session_n > 0) {
+        U2I_TRY(check_array(&a, &session, &copy, err));
+    }
+    q.session = session;
+    int rc = check_events(session, q.session_n, "a visitor", err); /* theirs is not looked at */
+    if (rc == U2I_OK) {
+        rc = engine_ask(u->engine, what, &q, out, err);
+    }
+    mem_free(copy);
+    return api_end(rc, err);
 }
 
 int u2i_recommend(u2i_t *u, const u2i_query_t *q, u2i_result_t **out, u2i_error_t *err) {
@@ -348,6 +363,17 @@ int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *
                         : api_end(engine_set_setting(u->engine, name, value, err), err);
 }
 
+int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return name == NULL ? api_missing("name", err) : api_end(preset_use(u->engine, name, err), err);
+}
+
+void u2i_scan_presets(u2i_preset_fn fn, void *ctx) {
+    const struct preset *p = preset_at(0);
+    for (size_t i = 0; p != NULL && fn(ctx, p->name, p->help) == 0; p = preset_at(++i)) {
+    }
+}
+
 int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {
     u2i_stats_t full;
     U2I_TRY(api_begin(u, err));
@@ -370,6 +396,34 @@ int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t
 int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     return api_end(engine_reembed(u->engine, progress, ctx, err), err);
+}
+
+/* ---- Training ------------------------------------------------------------------------------- */
+
+int u2i_train(u2i_t *u, const u2i_train_options_t *opt, u2i_error_t *err) {
+    const u2i_train_options_t defaults = U2I_TRAIN_OPTIONS_INIT;
+    u2i_train_options_t o;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_struct(opt == NULL ? &defaults : opt, sizeof(o), "train options", &o, err));
+    if (o.now_ms < 0) {
+        return error_set(err, U2I_EINVAL, "now_ms is before 1970");
+    }
+    if (o.check != NULL && strcmp(o.check, "time") != 0 && strcmp(o.check, "users") != 0) {
+        return error_set(err, U2I_EINVAL, "check is \"%.32s\", but must be \"time\" or \"users\"",
+                         o.check);
+    }
+    return api_end(engine_train(u->engine, &o, err), err);
+}
+
+int u2i_untrain(u2i_t *u, int all, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return api_end(engine_untrain(u->engine, all != 0, err), err);
+}
+
+int u2i_scan_training(u2i_t *u, u2i_figure_fn fn, void *ctx, u2i_error_t *err) {
+    U2I_TRY(api_begin(u, err));
+    return fn == NULL ? api_missing("fn", err)
+                      : api_end(engine_scan_training(u->engine, fn, ctx, err), err);
 }
 
 int u2i_build_index(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {

@@ -181,6 +181,7 @@ static int check_query_texts(const u2i_query_t *q, u2i_error_t *err) {
         {q->interests, "interests", U2I_TEXT_MAX_BYTES},
         {q->text, "text", U2I_TEXT_MAX_BYTES},
         {q->filter, "filter", U2I_FILTER_MAX_BYTES},
+        {q->rules, "rules", U2I_RULES_MAX_BYTES},
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         U2I_TRY(check_optional(texts[i].s, texts[i].what, texts[i].max, -1, err));
@@ -188,15 +189,21 @@ static int check_query_texts(const u2i_query_t *q, u2i_error_t *err) {
     return U2I_OK;
 }
 
-int check_query(u2i_query_t *q, u2i_error_t *err) {
-    U2I_TRY(check_query_texts(q, err));
-    if (q->limit > U2I_LIMIT_MAX) {
-        return error_set(err, U2I_EINVAL, "limit %u is over %d", q->limit, U2I_LIMIT_MAX);
+static int check_query_ranges(const u2i_query_t *q, u2i_error_t *err) {
+    if (!(q->diversity >= 0 && q->diversity <= 1)) {
+        return error_set(err, U2I_EINVAL, "diversity %g must be from 0 to 1", q->diversity);
     }
-    q->limit = q->limit == 0 ? 10 : q->limit;
-    if ((q->flags & ~(uint32_t)(U2I_KEEP_SEEN | U2I_NO_REASONS)) != 0) {
-        return error_set(err, U2I_EINVAL, "the query has unknown flags 0x%x", q->flags);
+    if (q->time_ms < 0) {
+        return error_set(err, U2I_EINVAL, "the query's time_ms is before 1970");
     }
+    if (q->session_n > U2I_WINDOW_MAX) {
+        return error_set(err, U2I_EINVAL, "session has %zu events, the limit is %d", q->session_n,
+                         U2I_WINDOW_MAX);
+    }
+    return U2I_OK;
+}
+
+static int check_query_lists(const u2i_query_t *q, u2i_error_t *err) {
     if (q->params_n > 0 && q->filter == NULL) {
         return error_set(err, U2I_EINVAL, "the query has params but no filter that names them");
     }
@@ -214,4 +221,17 @@ int check_query(u2i_query_t *q, u2i_error_t *err) {
         }
     }
     return U2I_OK;
+}
+
+int check_query(u2i_query_t *q, u2i_error_t *err) {
+    U2I_TRY(check_query_texts(q, err));
+    if (q->limit > U2I_LIMIT_MAX) {
+        return error_set(err, U2I_EINVAL, "limit %u is over %d", q->limit, U2I_LIMIT_MAX);
+    }
+    q->limit = q->limit == 0 ? 10 : q->limit;
+    if ((q->flags & ~(uint32_t)(U2I_KEEP_SEEN | U2I_NO_REASONS)) != 0) {
+        return error_set(err, U2I_EINVAL, "the query has unknown flags 0x%x", q->flags);
+    }
+    U2I_TRY(check_query_ranges(q, err));
+    return check_query_lists(q, err);
 }

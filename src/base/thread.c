@@ -16,6 +16,7 @@
 #if defined(__linux__) && !defined(U2I_GATE_PORTABLE)
 #define THREAD_FUTEX 1
 #include <linux/futex.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #else
 #define THREAD_FUTEX 0
@@ -125,4 +126,11 @@ int thread_start(pthread_t *t, const char *name, void *(*run)(void *), void *arg
     (void)name;
 #endif
     return U2I_OK;
+}
+
+void thread_background(void) {
+#if THREAD_FUTEX
+    /* Linux keeps a nice value for each thread. It may be refused: then it works at full priority. */
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
+#endif
 }

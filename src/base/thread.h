@@ -23,6 +23,8 @@ void gate_open(struct gate *g);     /* word + 1, wake all */
 void gate_open_one(struct gate *g); /* word + 1, wake one */
 
 unsigned thread_cores(void); /* usable ones, >= 1 */
+/* The calling thread, and those it starts, give way to all others from now on. */
+void thread_background(void);
 /* Starts a joinable thread named `name` (<= 15 bytes) with all signals blocked. */
 int thread_start(pthread_t *t, const char *name, void *(*run)(void *), void *arg);
 

@@ -1,57 +1,20 @@
-/* The life of a question: parse, embed, then inside one read section look up, exclude, search, explain
+/* The life of a question: parse, embed, then inside one read section look up, exclude, search, rank, explain
  * and copy. What is left out (the caller's ids, what the user has seen or disliked) is a bitmap, what
  * must hold is a filter, and both are given to every search, so that cold start, popularity and search
  * keep them as recommendations do. */
-#include "engine_internal.h"
-#include "result.h"
+#include "ask.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "vec/vec.h"
-#include "json/json.h"
-
-#include <math.h>
-
-#define ASK_ALL (-2.0f) /* below every cosine */
-
-struct pick {
-    uint32_t row;
-    float score;
-    int32_t source;
-};
-
-struct ask {
-    struct engine *e;
-    const u2i_query_t *q;
-    struct arena arena;
-    struct deadline deadline;
-    struct filter *filter;     /* NULL = none */
-    float *text;               /* of q->text or q->interests, embedded; NULL = nothing in it */
-    roaring_bitmap_t *exclude; /* rows that must not appear (again) */
-    uint32_t user;             /* STORE_NONE = unknown */
-    struct history *history;   /* NULL without a user */
-    struct taste taste;
-    struct pick *picks; /* best first */
-    struct hit *hits;   /* scratch of one search */
-    uint32_t n, k;
-    bool moved;                   /* the store has gone on: ask again */
-    struct store_explain explain; /* of the last search of vectors */
-};
 
 /* How often a question is asked anew because an item of its answer, or its user, was deleted between
  * the search and the reading of texts. Each time the store is seen as it is by then. */
 #define ASK_ATTEMPTS 20
 
-/* Texts are read from the store as it is now, the search saw it as it was when the section began: what
- * is not found any more was deleted in between. */
-static int ask_found(struct ask *a, int rc) {
-    a->moved = a->moved || rc == U2I_ENOTFOUND;
-    return rc;
-}
-
 /* ---- Before the read section -------------------------------------------------------------------- */
 
-static int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err) {
+int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err) {
     const uint32_t dim = a->e->store->dim;
     const struct embed_text in = {.text = text};
     float *v = arena_array(&a->arena, dim, sizeof(*v));
@@ -64,14 +27,47 @@ static int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *
     return U2I_OK;
 }
 
+/* Parts of a score that a search doesn't know, rules and diversity change the order: more candidates than
+ * places. */
+#define ASK_SPARE       20u
+#define ASK_SPARE_RULES 200u
+
+double ask_diversity(const struct ask *a) {
+    return a->q->diversity > 0 ? a->q->diversity : a->e->settings.diversity;
+}
+
+/* Called inside the read section, where the settings stand still. */
+static uint32_t ask_wanted(const struct ask *a) {
+    const bool reordered =
+        ask_diversity(a) > 0 || a->own_rules != NULL || a->e->settings.rules.parsed != NULL;
+    return 2 * a->k + (reordered ? ASK_SPARE_RULES : ASK_SPARE);
+}
+
+static int ask_room(struct ask *a, bool recommend, u2i_error_t *err) {
+    a->want = recommend ? ask_wanted(a) : a->k;
+    a->hits = arena_array(&a->arena, a->want, sizeof(*a->hits));
+    return a->hits == NULL ? error_oom(err) : U2I_OK;
+}
+
 static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     a->k = q->limit;
     a->exclude = roaring_bitmap_create();
-    a->picks = arena_array(&a->arena, a->k, sizeof(*a->picks));
-    a->hits = arena_array(&a->arena, a->k, sizeof(*a->hits));
-    if (a->exclude == NULL || a->picks == NULL || a->hits == NULL) {
+    a->order = arena_array(&a->arena, a->k, sizeof(*a->order));
+    if (a->exclude == NULL || a->order == NULL) {
         return error_oom(err);
+    }
+    a->now_ms = q->time_ms != 0 ? q->time_ms : clock_now_ms(a->e->clock);
+    if (q->rules != NULL && what != ENGINE_SIMILAR_USERS) {
+        U2I_TRY(rules_parse(q->rules, &a->own_rules, err));
+        const struct rule *counting = rules_counting(a->own_rules);
+        if (counting != NULL) {
+            return error_set(
+                err, U2I_EINVAL,
+                "line %u of the query's rules counts everybody's events: limit, mutual "
+                "and explore belong into the setting \"rules\"",
+                counting->line);
+        }
     }
     if (q->timeout_ms > 0) {
         a->deadline.clock = a->e->clock;
@@ -91,22 +87,9 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
     return ask_embed(a, text, &a->text, err);
 }
 
-/* ---- Whose question, and what it must not name ---------------------------------------------------- */
+/* ---- What must not be named ------------------------------------------------------------------- */
 
-static int ask_find_user(struct ask *a, u2i_error_t *err) {
-    struct engine *e = a->e;
-    if (a->q->user == NULL) {
-        return U2I_OK;
-    }
-    a->user = e->ops->user_row(e->store, a->q->user);
-    if (a->user == STORE_NONE) {
-        return U2I_OK;
-    }
-    const struct history_source from = engine_history_source(e);
-    return ask_found(a, history_get(e->histories, &from, a->user, &a->history, err));
-}
-
-static void ask_exclude(struct ask *a) {
+static int ask_exclude(struct ask *a, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     for (size_t i = 0; i < q->exclude_n; i++) {
         const uint32_t row = a->e->ops->item_row(a->e->store, q->exclude[i]);
@@ -114,35 +97,58 @@ static void ask_exclude(struct ask *a) {
             roaring_bitmap_add(a->exclude, row);
         }
     }
+    if (asked_returns(a)) {
+        return asked_hide(a, err);
+    }
     if (a->history != NULL) {
         const bool keep_seen = (q->flags & U2I_KEEP_SEEN) != 0;
         roaring_bitmap_or_inplace(a->exclude, keep_seen ? a->history->disliked : a->history->acted);
     }
+    return U2I_OK;
 }
 
 /* ---- Retrieving ----------------------------------------------------------------------------- */
 
-/* Takes the hits in; one row is picked once only. */
-static void ask_pick(struct ask *a, uint32_t n, int32_t source) {
-    for (uint32_t i = 0; i < n && a->n < a->k; i++) {
-        a->picks[a->n++] = (struct pick){a->hits[i].row, a->hits[i].score, source};
-        roaring_bitmap_add(a->exclude, a->hits[i].row);
+int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_error_t *err) {
+    *out = NULL;
+    if (a->n == a->cap) { /* the arena keeps the smaller array too: twice as much in all */
+        const uint32_t cap = a->cap == 0 ? a->want : 2 * a->cap;
+        struct rank_candidate *all = arena_array(&a->arena, cap, sizeof(*all));
+        if (all == NULL) {
+            return error_oom(err);
+        }
+        if (a->n > 0) {
+            memcpy(all, a->candidates, a->n * sizeof(*all));
+        }
+        a->candidates = all;
+        a->cap = cap;
     }
+    *out = &a->candidates[a->n++];
+    **out = (struct rank_candidate){.row = row, .tier = a->tier};
+    roaring_bitmap_add(a->exclude, row);
+    return U2I_OK;
 }
 
-/* Two texts without a word in common score about +-1/sqrt(dim): twice that says that they share
- * something. Below it, popularity knows better what a stranger may like. */
-static float ask_noise(const struct ask *a) {
-    return 2 / sqrtf((float)a->e->store->dim);
+int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_error_t *err) {
+    for (uint32_t i = 0; i < n; i++) {
+        struct rank_candidate *c = NULL;
+        U2I_TRY(ask_candidate(a, a->hits[i].row, &c, err));
+        c->source = source;
+        c->part[part] = a->hits[i].score;
+        rank_sum(c);
+    }
+    a->scales[a->tier] =
+        (struct rank_scale){part == ASK_POPULARITY ? RANK_SHARE : RANK_COSINE, 0, 1};
+    a->tier += n > 0;
+    return U2I_OK;
 }
 
-/* The nearest to `vector` that score more than `least`. */
-static int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
-                       u2i_error_t *err) {
+int ask_nearest(struct ask *a, const float *vector, int32_t source, float least, u2i_error_t *err) {
     const struct store_search q = {.space = STORE_CONTENT,
                                    .vector = vector,
-                                   .k = a->k - a->n,
+                                   .k = a->want - a->n,
                                    .filter = a->filter,
+                                   .among = a->among,
                                    .exclude = a->exclude,
                                    .deadline = &a->deadline,
                                    .explain = &a->explain};
@@ -151,119 +157,84 @@ static int ask_nearest(struct ask *a, const float *vector, int32_t source, float
     while (n > 0 && a->hits[n - 1].score <= least) {
         n--;
     }
-    ask_pick(a, n, source);
-    return U2I_OK;
+    return ask_take(a, n, source, ASK_COSINE, err);
 }
 
 struct popular_order {
     const struct engine *e;
     struct popularity_scale scale;
+    bool trained; /* as newcomers of the past would have been met best */
 };
 
+/* What came up only since the training ranks by its live counts, among the lower half of what was known. */
 static float ask_popular_score(const void *ctx, uint32_t row) {
     const struct popular_order *o = ctx;
-    return popularity_score(o->e->popularity, &o->scale, o->e->settings.popular_blend, row);
+    const struct trained *t = &o->e->trained;
+    const float known = o->trained ? model_popular(t->model, row) / t->popular_max : 0;
+    const float live =
+        popularity_score(o->e->popularity, &o->scale, o->e->settings.popular_blend, row);
+    return !o->trained ? live : known > 0 ? known : live / 2;
 }
 
-static int ask_popular(struct ask *a, u2i_error_t *err) {
-    if (a->n == a->k) {
+static struct popular_order ask_popular_order(const struct ask *a, bool recommend) {
+    const struct engine *e = a->e;
+    const bool trained = recommend && e->trained.model != NULL && e->trained.popular_max > 0 &&
+                         e->settings.mode != SETTINGS_REALTIME;
+    return (struct popular_order){e, popularity_scale(e->popularity), trained};
+}
+
+/* Popularity is the last tier, and there is one of it. */
+static void ask_popular_tier(struct ask *a) {
+    a->tier -= a->tier > 0 && a->scales[a->tier - 1].unit == RANK_SHARE;
+}
+
+int ask_take_popular(struct ask *a, const uint32_t *rows, uint32_t n, int32_t source,
+                     u2i_error_t *err) {
+    const struct popular_order order = ask_popular_order(a, true);
+    if (n == 0) {
         return U2I_OK;
     }
-    const struct popular_order order = {a->e, popularity_scale(a->e->popularity)};
+    ask_popular_tier(a);
+    for (uint32_t i = 0; i < n; i++) {
+        struct rank_candidate *c = NULL;
+        U2I_TRY(ask_candidate(a, rows[i], &c, err));
+        c->source = source;
+        c->part[ASK_POPULARITY] = ask_popular_score(&order, rows[i]);
+        rank_sum(c);
+    }
+    a->scales[a->tier++] = (struct rank_scale){RANK_SHARE, 0, 1};
+    return U2I_OK;
+}
+
+int ask_popular(struct ask *a, bool recommend, u2i_error_t *err) {
+    if (a->n >= a->want) {
+        return U2I_OK;
+    }
+    const struct popular_order order = ask_popular_order(a, recommend);
     const struct store_rank q = {.score = ask_popular_score,
                                  .ctx = &order,
-                                 .k = a->k - a->n,
+                                 .k = a->want - a->n,
                                  .filter = a->filter,
+                                 .among = a->among,
                                  .exclude = a->exclude,
                                  .deadline = &a->deadline};
     uint32_t n = 0;
     U2I_TRY(a->e->ops->rank(a->e->store, &q, a->hits, &n, err));
     const uint32_t first = a->n;
-    ask_pick(a, n, U2I_FROM_POPULAR);
+    if (n == 0) {
+        return U2I_OK;
+    }
+    ask_popular_tier(a);
+    U2I_TRY(ask_take(a, n, U2I_FROM_POPULAR, ASK_POPULARITY, err));
     for (uint32_t i = first; i < a->n; i++) {
-        if (a->picks[i].score <= 0) {
-            a->picks[i].source = U2I_FROM_CATALOGUE;
+        if (a->candidates[i].score <= 0) {
+            a->candidates[i].source = U2I_FROM_CATALOGUE;
         }
     }
     return U2I_OK;
 }
 
-/* ---- Cold start ------------------------------------------------------------------------------- */
-
-/* Every string in the attributes, whatever its depth, as one text. */
-static void ask_attribute_text(const json_t *value, struct buf *out) {
-    const char *key;
-    json_t *member;
-    size_t i;
-    if (json_is_string(value)) {
-        buf_puts(out, json_string_value(value));
-        buf_putc(out, '\n');
-    }
-    json_array_foreach(value, i, member) {
-        ask_attribute_text(member, out);
-    }
-    json_object_foreach((json_t *)(uintptr_t)value, key, member) { /* only reads */
-        ask_attribute_text(member, out);
-    }
-}
-
-static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_t *err) {
-    struct buf text = {0};
-    json_t *attrs = NULL;
-    float *vector = NULL;
-    int rc = json_parse_object(attrs_json, strlen(attrs_json), U2I_ATTRS_MAX_DEPTH,
-                               "the user's attributes", &attrs, err);
-    if (rc == U2I_OK) {
-        ask_attribute_text(attrs, &text);
-        rc = text.failed ? error_oom(err) : U2I_OK;
-    }
-    if (rc == U2I_OK && text.len > 0) {
-        rc = ask_embed(a, text.data, &vector, err);
-    }
-    if (rc == U2I_OK && vector != NULL) {
-        rc = ask_nearest(a, vector, U2I_FROM_ATTRIBUTES, ask_noise(a), err);
-    }
-    json_decref(attrs);
-    buf_free(&text);
-    return rc;
-}
-
-/* Interests of the question, then of the user, then the user's attributes: the first that says
- * anything about any item. */
-static int ask_cold(struct ask *a, u2i_error_t *err) {
-    struct engine *e = a->e;
-    if (a->text != NULL) {
-        U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, ask_noise(a), err));
-    }
-    if (a->n > 0 || a->user == STORE_NONE || !e->embeds) {
-        return U2I_OK;
-    }
-    struct store_user user;
-    U2I_TRY(ask_found(a, e->ops->get_user(e->store, a->user, &a->arena, &user, err)));
-    if (user.interests != NULL) {
-        float *vector;
-        U2I_TRY(ask_embed(a, user.interests, &vector, err));
-        if (vector != NULL) {
-            U2I_TRY(ask_nearest(a, vector, U2I_FROM_INTERESTS, ask_noise(a), err));
-        }
-    }
-    return a->n > 0 || user.attrs_json == NULL ? U2I_OK
-                                               : ask_from_attributes(a, user.attrs_json, err);
-}
-
 /* ---- The five questions ----------------------------------------------------------------------- */
-
-static int ask_recommend(struct ask *a, u2i_error_t *err) {
-    if (a->history != NULL) {
-        U2I_TRY(taste_build(a->e, a->history, &a->arena, &a->taste, err));
-    }
-    if (a->taste.vector != NULL) {
-        U2I_TRY(ask_nearest(a, a->taste.vector, U2I_FROM_PROFILE, ASK_ALL, err));
-    } else {
-        U2I_TRY(ask_cold(a, err));
-    }
-    return ask_popular(a, err);
-}
 
 static int ask_similar_items(struct ask *a, u2i_error_t *err) {
     struct engine *e = a->e;
@@ -284,8 +255,7 @@ static int ask_similar_users(struct ask *a, u2i_error_t *err) {
     const struct neighbours_query q = {
         .user = a->user, .k = a->k, .deadline = &a->deadline, .explain = &a->explain};
     U2I_TRY(neighbours_search(a->e, &q, a->hits, &n, err));
-    ask_pick(a, n, U2I_FROM_SIMILAR);
-    return U2I_OK;
+    return ask_take(a, n, U2I_FROM_SIMILAR, ASK_COSINE, err);
 }
 
 static int ask_search(struct ask *a, u2i_error_t *err) {
@@ -304,16 +274,29 @@ static int ask_search(struct ask *a, u2i_error_t *err) {
     return ask_nearest(a, v, U2I_FROM_SEARCH, ASK_ALL, err);
 }
 
+/* The candidates are the answer as they come. */
+static void ask_keep_order(struct ask *a) {
+    a->order_n = a->n < a->k ? a->n : a->k;
+    for (uint32_t i = 0; i < a->order_n; i++) {
+        a->order[i] = i;
+    }
+}
+
 static int ask_retrieve(struct ask *a, enum engine_question what, u2i_error_t *err) {
-    U2I_TRY(ask_find_user(a, err));
+    U2I_TRY(ask_find_history(a, err));
+    U2I_TRY(ask_room(a, what == ENGINE_RECOMMEND, err));
     if (what != ENGINE_SIMILAR_USERS) {
-        ask_exclude(a);
+        U2I_TRY(asked_begin(a, err));
+        U2I_TRY(ask_exclude(a, err));
+        if (a->rules.nothing) {
+            return U2I_OK; /* a rule that must hold asks for what the user doesn't have */
+        }
     }
     switch (what) {
     case ENGINE_RECOMMEND:
         return ask_recommend(a, err);
     case ENGINE_POPULAR:
-        return ask_popular(a, err);
+        return ask_popular(a, false, err);
     case ENGINE_SIMILAR_ITEMS:
         return ask_similar_items(a, err);
     case ENGINE_SIMILAR_USERS:
@@ -324,70 +307,7 @@ static int ask_retrieve(struct ask *a, enum engine_question what, u2i_error_t *e
     return error_set(err, U2I_EINTERNAL, "question %d is unknown", (int)what);
 }
 
-/* ---- Answering ------------------------------------------------------------------------------ */
-
-/* Which of the user's items pulled this hit most: the summands of the inner product. */
-static int ask_because(struct ask *a, const struct pick *p, u2i_hit_t *hit, u2i_error_t *err) {
-    struct engine *e = a->e;
-    struct profile_pull pull;
-    U2I_TRY(taste_because(e, &a->taste, p->row, &a->arena, &pull, err));
-    if (pull.entry == PROFILE_NONE) {
-        return U2I_OK;
-    }
-    const struct profile_entry *entry = &a->taste.entries[pull.entry];
-    struct store_item item;
-    U2I_TRY(ask_found(a, e->ops->get_item(e->store, entry->item, &a->arena, &item, err)));
-    hit->because = item.id;
-    hit->because_title = item.title;
-    hit->because_action = e->ops->action_name(e->store, a->history->events[entry->latest].action);
-    hit->because_share = pull.share;
-    return U2I_OK;
-}
-
-static int ask_answer_item(struct ask *a, const struct pick *p, u2i_result_t *r, u2i_error_t *err) {
-    struct store_item item;
-    U2I_TRY(ask_found(a, a->e->ops->get_item(a->e->store, p->row, &a->arena, &item, err)));
-    u2i_hit_t hit = {.id = item.id,
-                     .title = item.title,
-                     .category = item.category,
-                     .attrs_json = item.attrs_json,
-                     .score = p->score,
-                     .source = p->source};
-    if (p->source == U2I_FROM_PROFILE && (a->q->flags & U2I_NO_REASONS) == 0) {
-        U2I_TRY(ask_because(a, p, &hit, err));
-    }
-    return result_add(r, &hit, err);
-}
-
-static int ask_answer_user(struct ask *a, const struct pick *p, u2i_result_t *r, u2i_error_t *err) {
-    struct store_user user;
-    U2I_TRY(ask_found(a, a->e->ops->get_user(a->e->store, p->row, &a->arena, &user, err)));
-    const u2i_hit_t hit = {
-        .id = user.id, .attrs_json = user.attrs_json, .score = p->score, .source = p->source};
-    return result_add(r, &hit, err);
-}
-
-static int ask_answer(struct ask *a, enum engine_question what, u2i_result_t **out,
-                      u2i_error_t *err) {
-    u2i_result_t *r;
-    const u2i_explain_t why = {.struct_size = sizeof(why),
-                               .search = a->explain.search == NULL ? "none" : a->explain.search,
-                               .ef = a->explain.ef,
-                               .compared = a->explain.compared,
-                               .rounds = a->explain.rounds,
-                               .passing = a->explain.passing};
-    int rc = result_new(a->n, &why, &r, err);
-    for (uint32_t i = 0; i < a->n && rc == U2I_OK; i++) {
-        rc = what == ENGINE_SIMILAR_USERS ? ask_answer_user(a, &a->picks[i], r, err)
-                                          : ask_answer_item(a, &a->picks[i], r, err);
-    }
-    if (rc != U2I_OK) {
-        engine_result_free(r);
-        r = NULL;
-    }
-    *out = r;
-    return rc;
-}
+/* ---- The whole of it -------------------------------------------------------------------------- */
 
 /* One attempt, inside one read section. */
 static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out,
@@ -395,17 +315,23 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     struct engine *e = a->e;
     roaring_bitmap_clear(a->exclude);
     a->user = STORE_NONE;
-    a->history = NULL;
     a->taste = (struct taste){0};
-    a->n = 0;
+    a->learnt = NULL;
+    a->n = a->order_n = a->tier = 0;
+    a->lately_n = 0;
+    a->cap = 0;
     a->moved = false;
     a->explain = (struct store_explain){0};
     U2I_TRY(engine_read_begin(a->e, err));
     int rc = ask_retrieve(a, what, err);
-    if (rc == U2I_OK) {
-        rc = ask_answer(a, what, out, err);
+    if (rc == U2I_OK && what != ENGINE_RECOMMEND) {
+        ask_keep_order(a);
     }
-    history_put_back(e->histories, a->history);
+    if (rc == U2I_OK) {
+        rc = ask_answer(a, what == ENGINE_SIMILAR_USERS, out, err);
+    }
+    asked_end(a);
+    ask_drop_history(a);
     e->ops->read_end(e->store);
     return rc;
 }
@@ -425,6 +351,7 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
         }
     }
     filter_free(a.filter);
+    rules_free(a.own_rules);
     if (a.exclude != NULL) {
         roaring_bitmap_free(a.exclude);
     }

@@ -67,6 +67,8 @@ static int engine_init_locks(struct engine *e) {
     (void)pthread_mutex_init(&e->refreshing, NULL); /* cannot fail on Linux */
     (void)pthread_mutex_init(&e->settings_lock, NULL);
     (void)pthread_mutex_init(&e->reembedding, NULL);
+    (void)pthread_mutex_init(&e->training, NULL);
+    (void)pthread_mutex_init(&e->exchanging, NULL);
     (void)pthread_mutex_init(&e->neighbours_lock, NULL);
     U2I_TRY(rwlock_init(&e->puts));
     U2I_TRY(rwlock_init(&e->neighbours_use));
@@ -76,19 +78,24 @@ static int engine_init_locks(struct engine *e) {
 static int engine_init_derived(struct engine *e, u2i_error_t *err) {
     e->acted_items = roaring_bitmap_create();
     e->stale_users = roaring_bitmap_create();
-    if (e->acted_items == NULL || e->stale_users == NULL) {
+    e->stale_taste = roaring_bitmap_create();
+    if (e->acted_items == NULL || e->stale_users == NULL || e->stale_taste == NULL) {
         return error_oom(err);
     }
     U2I_TRY(settings_init(&e->settings, err));
     U2I_TRY(histories_new(ENGINE_HISTORY_BYTES, &e->histories, err));
+    U2I_TRY(covisits_new(&e->covisits, err));
     return popularity_new(e->settings.popular_half_life_s, e->settings.recent_half_life_s,
                           &e->popularity, err);
 }
 
 static void engine_free(struct engine *e) {
     embedding_close(e);
+    trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
+    tallies_free(e->tallies);
+    covisits_free(e->covisits);
     popularity_free(e->popularity);
     settings_free(&e->settings);
     mem_free(e->actions);
@@ -98,10 +105,15 @@ static void engine_free(struct engine *e) {
     if (e->stale_users != NULL) {
         roaring_bitmap_free(e->stale_users);
     }
+    if (e->stale_taste != NULL) {
+        roaring_bitmap_free(e->stale_taste);
+    }
     (void)pthread_rwlock_destroy(&e->puts);
     (void)pthread_rwlock_destroy(&e->neighbours_use);
     (void)pthread_rwlock_destroy(&e->embedding);
     (void)pthread_mutex_destroy(&e->neighbours_lock);
+    (void)pthread_mutex_destroy(&e->training);
+    (void)pthread_mutex_destroy(&e->exchanging);
     (void)pthread_mutex_destroy(&e->reembedding);
     (void)pthread_mutex_destroy(&e->settings_lock);
     (void)pthread_mutex_destroy(&e->refreshing);
@@ -137,6 +149,9 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     if (rc == U2I_OK) {
         rc = embedding_open(e, err);
     }
+    if (rc == U2I_OK && (opt->flags & U2I_OPEN_TRAINS) != 0 && !e->readonly) {
+        rc = learner_start(e, err);
+    }
     if (rc != U2I_OK) {
         if (e->store != NULL) {
             (void)e->store->ops->close(e->store); /* the first error is the one to report */
@@ -153,6 +168,7 @@ int engine_close(struct engine *e) {
         return U2I_OK;
     }
     u2i_error_t err;
+    learner_stop(e);
     if (!e->readonly && atomic_load(&e->unsaved_events) > 0 && popular_save(e, &err) != U2I_OK) {
         log_line(&e->log, U2I_LOG_INFO, "popularity is not saved (%s); it will be counted anew",
                  err.msg);
@@ -235,7 +251,8 @@ int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     U2I_TRY(e->ops->read_begin(e->store, err));
     out->index_ef = engine_index_ef(e, &s);
     out->memory_bytes = s.memory_bytes + histories_bytes(e->histories) +
-                        popularity_bytes(e->popularity) +
+                        popularity_bytes(e->popularity) + tallies_bytes(e->tallies) +
+                        (e->trained.model == NULL ? 0 : model_bytes(e->trained.model)) +
                         roaring_bitmap_size_in_bytes(e->acted_items) + neighbours_bytes(e);
     e->ops->read_end(e->store);
     return U2I_OK;

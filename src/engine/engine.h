@@ -64,6 +64,10 @@ int engine_get_setting(struct engine *e, const char *name, char *value, size_t v
                        u2i_error_t *err);
 int engine_set_setting(struct engine *e, const char *name, const char *value, u2i_error_t *err);
 
+int engine_train(struct engine *e, const u2i_train_options_t *opt, u2i_error_t *err);
+int engine_untrain(struct engine *e, bool all, u2i_error_t *err);
+int engine_scan_training(struct engine *e, u2i_figure_fn fn, void *ctx, u2i_error_t *err);
+
 int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err);
 int engine_build_index(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 int engine_verify(struct engine *e, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t *err);

@@ -5,6 +5,8 @@
  * store->alone(), when none is open. Beside that there are, in the order in which they are taken:
  *   settings_lock  for recording, which needs no read section: also held where settings are exchanged
  *   reembedding  held for the whole of learning and re-embedding
+ *   training     held for the whole of a training: one at a time
+ *   exchanging   while the model in use or single taste vectors are exchanged
  *   puts         shared by writes of items; exclusive by one step of a re-embedding
  *   neighbours_lock  inside a read section: bringing the index of profiles up to date, by whoever asks
  *   neighbours_use   the index itself: shared by searches, exclusive by changes; its thread takes only this
@@ -19,10 +21,43 @@
 #include "engine.h"
 #include "history.h"
 #include "index/index.h"
+#include "model/model.h"
 #include "profile/profile.h"
 #include "settings.h"
 #include "store/store.h"
+#include "tally.h"
 #include <stdatomic.h>
+
+/* A training's result; trained.c. */
+#define TRAINED_TOKEN_BYTES 24
+struct trained {
+    struct model *model; /* NULL = none, or it can't be read */
+    uint32_t version;    /* counts trainings */
+    float weight_max; /* of an event, what it was trained with: trained_weight() is divided by it */
+    int64_t now_ms;   /* the moment of the training */
+    uint64_t events;  /* that it was made of */
+    float popular_max;               /* the largest model_popular() */
+    char token[TRAINED_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
+};
+struct trained_header { /* what its bytes begin with */
+    uint32_t magic, version;
+    float weight_max;
+    uint32_t unused;
+    int64_t now_ms;
+    uint64_t events;
+};
+struct trained_tokens { /* as the setting has them; "" = none */
+    char newest[TRAINED_TOKEN_BYTES], before[TRAINED_TOKEN_BYTES];
+};
+
+struct learner { /* trains in the background; learner.c */
+    pthread_t thread;
+    bool running;
+    atomic_bool stop;
+    struct gate gate;
+    int64_t rest_until_ns; /* its own: not before */
+    uint64_t trained_at;   /* its own: events in the store at the last training */
+};
 
 struct engine {
     struct store *store;
@@ -45,7 +80,12 @@ struct engine {
     atomic_size_t unsaved_events;  /* recorded since popularity was last saved */
     pthread_mutex_t refreshing;    /* one thread at a time derives settings and popularity anew */
 
+    struct tallies *tallies; /* what the rules count; NULL = nothing */
+    atomic_bool tallies_stale;
+    uint64_t told_seq; /* of the newest event that the listener was told of */
+
     struct histories *histories;
+    struct covisits *covisits; /* of the events that came in since the open */
 
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
@@ -56,6 +96,15 @@ struct engine {
     _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
     _Atomic uint32_t learnt_items;     /* how many items the state was learnt from */
     atomic_size_t put_since_learnt;
+
+    pthread_mutex_t training, exchanging;
+    struct trained trained;       /* in use; exchanged while no read section is open */
+    struct trained_tokens tokens; /* as the newest settings have them; under `refreshing` */
+    atomic_bool training_ends;    /* it exchanges the model itself, and then tells */
+    struct learner learner;
+    roaring_bitmap_t *stale_taste; /* items whose taste vector is to be looked at again */
+    bool all_taste_stale;
+    atomic_bool taste_stale; /* any of both */
 
     pthread_mutex_t neighbours_lock;
     pthread_rwlock_t neighbours_use;
@@ -116,9 +165,30 @@ struct taste {
 };
 int taste_build(struct engine *e, const struct history *h, struct arena *a, struct taste *out,
                 u2i_error_t *err);
-/* Which entry pulls the item of `row` most: the summands of the profile's inner product with it. */
-int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct arena *a,
-                  struct profile_pull *out, u2i_error_t *err);
+/* The inner products of the item of `row` with the entries' items: times their weights, the summands of the
+ * profile's inner product with it. */
+int taste_dots(struct engine *e, const struct taste *t, uint32_t row, struct arena *a, float **out,
+               u2i_error_t *err);
+
+/* trained.c: the model in use. */
+#define TRAINED_SETTING "internal.model" /* which one is in use, and which one was before */
+void trained_parse(const char *value, struct trained_tokens *out); /* NULL = none */
+int trained_announce(struct engine *e, const struct trained_tokens *t, u2i_error_t *err);
+int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err);
+void trained_forget(struct engine *e, const char *token); /* deletes its bytes */
+/* Puts `fresh` in use (taken over; a model NULL: none). */
+int trained_use(struct engine *e, struct trained *fresh, u2i_error_t *err);
+/* Puts in use what e->tokens names, unless it is. Part of engine_refresh(). */
+int trained_refresh(struct engine *e, u2i_error_t *err);
+/* Gives new and changed items their taste vectors, some thousand at a time. Outside of a read section. */
+int trained_catch_up(struct engine *e, uint32_t steps, u2i_error_t *err);
+void trained_close(struct engine *e);
+/* How much an event says that its user wants the item, 0..1 as long as it is not divided by weight_max. */
+float trained_weight(const struct action *a, float value);
+
+/* learner.c */
+int learner_start(struct engine *e, u2i_error_t *err);
+void learner_stop(struct engine *e); /* waits until a training has ended */
 
 /* neighbours.c */
 struct neighbours_query {

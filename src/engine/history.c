@@ -38,7 +38,7 @@ int histories_new(size_t budget_bytes, struct histories **out, u2i_error_t *err)
 
 /* ---- One entry ------------------------------------------------------------------------------ */
 
-static void history_free(struct history *e) {
+void history_free(struct history *e) {
     if (e == NULL) {
         return;
     }
@@ -184,6 +184,44 @@ out:
     }
     *out = e;
     return rc;
+}
+
+/* ---- Outside of the cache --------------------------------------------------------------------- */
+
+int history_extend(const struct history *base, const struct history_source *from,
+                   const struct profile_event *events, size_t n, struct history **out,
+                   u2i_error_t *err) {
+    const size_t base_n = base == NULL ? 0 : base->n;
+    struct history *e = history_new(base == NULL ? STORE_NONE : base->user);
+    *out = e;
+    if (e != NULL) {
+        e->cap = base_n + n;
+        e->events = alloc_array(e->cap, sizeof(*e->events));
+    }
+    if (e == NULL || e->events == NULL) {
+        history_free(e);
+        *out = NULL;
+        return error_oom(err);
+    }
+    memcpy(e->events, events, n * sizeof(*events));
+    e->n = n;
+    profile_sort(e->events, e->n, history_item_cmp, from->store);
+    history_judge(e, from, e->events, e->n);
+    history_keep_weighty(e, from);
+    if (base != NULL) { /* what the new events say of an item goes before what was known */
+        roaring_bitmap_t *const known = roaring_bitmap_andnot(base->disliked, e->acted);
+        if (known != NULL) {
+            roaring_bitmap_or_inplace(e->disliked, known);
+            roaring_bitmap_free(known);
+        }
+        roaring_bitmap_or_inplace(e->acted, base->acted);
+        e->decay = base->decay;
+        memcpy(e->events + e->n, base->events, base_n * sizeof(*base->events));
+        e->n += base_n;
+        profile_sort(e->events, e->n, history_item_cmp, from->store);
+    }
+    history_cut(e, from->settings->window);
+    return U2I_OK;
 }
 
 /* ---- The cache ------------------------------------------------------------------------------ */

@@ -30,8 +30,15 @@ struct history_source {
     const struct action *const *actions; /* by the store's action number; NULL = unknown */
     size_t actions_n;
 };
+/* A question may name an action that the store has no number for, as no event ever had it: this and its
+ * index in the settings. */
+#define HISTORY_SETTING_ACTION 0x8000u
 static inline const struct action *history_action(const struct history_source *from,
                                                   uint16_t number) {
+    const size_t i = (size_t)number - HISTORY_SETTING_ACTION;
+    if (number >= HISTORY_SETTING_ACTION) {
+        return i < from->settings->actions_n ? &from->settings->actions[i] : NULL;
+    }
     return number < from->actions_n ? from->actions[number] : NULL;
 }
 
@@ -39,6 +46,12 @@ struct histories;
 
 int histories_new(size_t budget_bytes, struct histories **out, u2i_error_t *err);
 void histories_free(struct histories *h);
+/* A history of its own, outside of the cache: `base` (NULL = nothing) and n events more, in any order; of
+ * an item that these name they decide whether it is disliked. history_free() by the caller. U2I_ENOMEM. */
+int history_extend(const struct history *base, const struct history_source *from,
+                   const struct profile_event *events, size_t n, struct history **out,
+                   u2i_error_t *err);
+void history_free(struct history *h); /* NULL is a no-op */
 /* U2I_ENOTFOUND if the user is being deleted: a new read section will not know them. */
 int history_get(struct histories *h, const struct history_source *from, uint32_t user,
                 struct history **out, u2i_error_t *err);

@@ -47,6 +47,27 @@ static void refresh_count(struct engine *e, const struct store_event_row *ev, fl
     }
 }
 
+static void refresh_tally(struct engine *e, const struct store_event_row *ev) {
+    const struct history_source from = engine_history_source(e);
+    const struct action *a = history_action(&from, ev->action);
+    e->told_seq = ev->seq;
+    if (e->tallies != NULL && a != NULL) {
+        const struct tally_event t = {a->name, a->weight > 0, ev->user, ev->item, ev->time_ms};
+        if (tallies_add(e->tallies, &t, NULL) != U2I_OK) {
+            atomic_store(&e->tallies_stale, true);
+        }
+    }
+}
+
+static void refresh_covisit(struct engine *e, const struct store_event_row *ev) {
+    const struct history_source from = engine_history_source(e);
+    const struct action *a = history_action(&from, ev->action);
+    if (a != NULL && a->weight > 0 && !a->exclude) {
+        const struct covisits_event visit = {ev->time_ms, ev->user, ev->item};
+        covisits_add(e->covisits, &visit);
+    }
+}
+
 static void on_events(void *ctx, const struct store_event_row *events, size_t n) {
     struct engine *e = ctx;
     for (size_t i = 0; i < n; i++) {
@@ -56,6 +77,8 @@ static void on_events(void *ctx, const struct store_event_row *events, size_t n)
         }
         const struct history_source from = engine_history_source(e);
         history_add(e->histories, &from, ev);
+        refresh_covisit(e, ev);
+        refresh_tally(e, ev);
         roaring_bitmap_add(e->stale_users, ev->user);
         if (!atomic_load(&e->popularity_stale) && ev->seq > e->counted_seq) {
             refresh_count(e, ev, 1);
@@ -70,6 +93,8 @@ static void on_user_deleted(void *ctx, uint32_t user, const struct store_event_r
                             size_t n) {
     struct engine *e = ctx;
     history_drop(e->histories, user);
+    atomic_store(&e->tallies_stale, e->tallies != NULL);
+    covisits_clear(e->covisits); /* nothing of them may be left, and it is a matter of hours */
     roaring_bitmap_add(e->stale_users, user);
     for (size_t i = 0; i < n; i++) {
         if (events[i].seq <= e->counted_seq) {
@@ -90,6 +115,10 @@ static void on_user_changed(void *ctx, uint32_t user) {
 
 static void on_item_changed(void *ctx, uint32_t item) {
     struct engine *e = ctx;
+    if (e->trained.model != NULL) {
+        roaring_bitmap_add(e->stale_taste, item);
+        atomic_store(&e->taste_stale, true);
+    }
     if (roaring_bitmap_contains(e->acted_items, item)) {
         e->all_users_stale = true;
     }
@@ -104,8 +133,11 @@ static void on_reset(void *ctx) {
     struct engine *e = ctx;
     history_drop_all(e->histories);
     e->all_users_stale = true;
+    e->all_taste_stale = e->trained.model != NULL;
+    atomic_store(&e->taste_stale, e->all_taste_stale);
     atomic_store(&e->settings_stale, true);
     atomic_store(&e->popularity_stale, true);
+    atomic_store(&e->tallies_stale, true);
 }
 
 struct store_listener engine_listener(struct engine *e) {
@@ -124,6 +156,7 @@ struct settings_reading {
     struct engine *e;
     struct settings settings;
     uint32_t embedding;
+    struct trained_tokens tokens;
     u2i_error_t err;
 };
 
@@ -131,6 +164,8 @@ static int refresh_read_setting(void *ctx, const char *name, const char *value) 
     struct settings_reading *r = ctx;
     if (strcmp(name, EMBEDDING_SETTING) == 0) {
         r->embedding = (uint32_t)strtoul(value, NULL, 10);
+    } else if (strcmp(name, TRAINED_SETTING) == 0) {
+        trained_parse(value, &r->tokens);
     } else if (settings_put(&r->settings, name, value, &r->err) != U2I_OK) {
         /* A newer version's setting, or one written past us: the default holds. */
         log_line(&r->e->log, U2I_LOG_WARN, "setting ignored: %s", r->err.msg);
@@ -152,11 +187,20 @@ static bool settings_count_alike(const struct settings *a, const struct settings
     return true;
 }
 
+static bool settings_rule_alike(const struct settings *a, const struct settings *b) {
+    const char *x = a->rules.text == NULL ? "" : a->rules.text;
+    const char *y = b->rules.text == NULL ? "" : b->rules.text;
+    return strcmp(x, y) == 0;
+}
+
 static void refresh_use_settings(void *ctx) {
     struct settings_reading *r = ctx;
     struct engine *e = r->e;
     if (!settings_count_alike(&e->settings, &r->settings)) {
         atomic_store(&e->popularity_stale, true);
+    }
+    if (!settings_rule_alike(&e->settings, &r->settings)) {
+        atomic_store(&e->tallies_stale, true);
     }
     const struct settings old = e->settings;
     (void)pthread_mutex_lock(&e->settings_lock);
@@ -167,6 +211,7 @@ static void refresh_use_settings(void *ctx) {
     history_drop_all(e->histories);
     e->all_users_stale = true;
     atomic_store(&e->embedding_newest, r->embedding);
+    e->tokens = r->tokens;
     neighbours_configure(e);
 }
 
@@ -230,8 +275,73 @@ static int refresh_popularity(struct engine *e, u2i_error_t *err) {
     return rc;
 }
 
+/* ---- What rules count ------------------------------------------------------------------------- */
+
+struct tallying {
+    struct engine *e;
+    struct tallies *fresh;
+    uint64_t seq;
+    bool done;
+    int rc;
+    u2i_error_t *err;
+};
+
+static int refresh_tally_event(void *ctx, const struct store_event *ev,
+                               const struct store_event_row *row) {
+    struct tallying *t = ctx;
+    const struct action *a = settings_action(&t->e->settings, ev->action);
+    const struct tally_event one = {ev->action, a != NULL && a->weight > 0, row->user, row->item,
+                                    row->time_ms};
+    t->rc = a == NULL ? U2I_OK : tallies_add(t->fresh, &one, t->err);
+    t->seq = row->seq;
+    return t->rc;
+}
+
+static void refresh_use_tallies(void *ctx) {
+    struct tallying *t = ctx;
+    if (t->fresh == NULL || t->seq >= t->e->told_seq) {
+        struct tallies *old = t->e->tallies;
+        t->e->tallies = t->fresh;
+        t->fresh = old;
+        t->done = true;
+    }
+}
+
+static int refresh_tally_log(struct tallying *t) {
+    struct engine *e = t->e;
+    U2I_TRY(e->ops->read_begin(e->store, t->err));
+    const uint64_t told = e->told_seq; /* the log below has these, or they were removed since */
+    e->ops->read_end(e->store);
+    U2I_TRY(e->ops->scan_events(e->store, t->seq, refresh_tally_event, t, t->err));
+    t->seq = t->seq < told ? told : t->seq;
+    return t->rc;
+}
+
+/* Holds `refreshing`, so the settings stay. */
+static int refresh_tallies(struct engine *e, u2i_error_t *err) {
+    struct tallying t = {.e = e, .err = err};
+    atomic_store(&e->tallies_stale, false);
+    int rc = tallies_new(e->settings.rules.parsed, &t.fresh, err);
+    while (rc == U2I_OK && !t.done) {
+        rc = t.fresh == NULL ? U2I_OK : refresh_tally_log(&t);
+        if (rc == U2I_OK) {
+            e->ops->alone(e->store, refresh_use_tallies, &t);
+        }
+    }
+    tallies_free(t.fresh);
+    if (rc != U2I_OK) {
+        atomic_store(&e->tallies_stale, true);
+    }
+    return rc;
+}
+
+static bool refresh_is_due(struct engine *e) {
+    return atomic_load(&e->settings_stale) || atomic_load(&e->popularity_stale) ||
+           atomic_load(&e->tallies_stale);
+}
+
 int engine_refresh(struct engine *e, u2i_error_t *err) {
-    if (!atomic_load(&e->settings_stale) && !atomic_load(&e->popularity_stale)) {
+    if (!refresh_is_due(e)) {
         return U2I_OK;
     }
     int rc = U2I_OK;
@@ -241,9 +351,15 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
         if (rc == U2I_OK) {
             rc = embedding_refresh(e, err);
         }
+        if (rc == U2I_OK) {
+            rc = trained_refresh(e, err);
+        }
     }
     if (rc == U2I_OK && atomic_load(&e->popularity_stale)) {
         rc = refresh_popularity(e, err);
+    }
+    if (rc == U2I_OK && atomic_load(&e->tallies_stale)) {
+        rc = refresh_tallies(e, err);
     }
     (void)pthread_mutex_unlock(&e->refreshing);
     return rc;
@@ -251,13 +367,17 @@ int engine_refresh(struct engine *e, u2i_error_t *err) {
 
 /* A process that changes settings all the time cannot keep us from answering. */
 #define REFRESH_ATTEMPTS 20
+/* What one answer does for items that came in since the training: with many, the next ones do the rest. */
+#define REFRESH_TASTE_STEPS 4
 
 int engine_read_begin(struct engine *e, u2i_error_t *err) {
     for (int i = 0;; i++) {
         U2I_TRY(engine_refresh(e, err));
+        if (atomic_load(&e->taste_stale)) {
+            U2I_TRY(trained_catch_up(e, REFRESH_TASTE_STEPS, err));
+        }
         U2I_TRY(e->ops->read_begin(e->store, err));
-        if (i == REFRESH_ATTEMPTS ||
-            (!atomic_load(&e->settings_stale) && !atomic_load(&e->popularity_stale))) {
+        if (i == REFRESH_ATTEMPTS || !refresh_is_due(e)) {
             return U2I_OK;
         }
         e->ops->read_end(e->store);

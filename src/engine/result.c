@@ -43,12 +43,32 @@ static bool result_copy_reason(u2i_result_t *r, u2i_hit_t *h, const u2i_hit_t *h
                                     result_copy(r, &h->because_action, hit->because_action, ""));
 }
 
+static bool result_copy_parts(u2i_result_t *r, u2i_hit_t *h, const u2i_hit_t *hit) {
+    u2i_part_t *parts = arena_array(&r->arena, hit->parts_n, sizeof(*parts));
+    u2i_pull_t *pulls = arena_array(&r->arena, hit->pulls_n, sizeof(*pulls));
+    bool ok = parts != NULL && pulls != NULL;
+    for (size_t i = 0; i < hit->parts_n && ok; i++) {
+        parts[i].value = hit->parts[i].value;
+        ok = result_copy(r, &parts[i].name, hit->parts[i].name, "");
+    }
+    for (size_t i = 0; i < hit->pulls_n && ok; i++) {
+        pulls[i].value = hit->pulls[i].value;
+        ok = result_copy(r, &pulls[i].item, hit->pulls[i].item, "") &&
+             result_copy(r, &pulls[i].title, hit->pulls[i].title, "") &&
+             result_copy(r, &pulls[i].action, hit->pulls[i].action, "");
+    }
+    h->parts = parts;
+    h->pulls = pulls;
+    return ok;
+}
+
 int result_add(u2i_result_t *r, const u2i_hit_t *hit, u2i_error_t *err) {
     u2i_hit_t *h = &r->hits[r->n];
     *h = *hit;
     if (!result_copy(r, &h->id, hit->id, "") || !result_copy(r, &h->title, hit->title, "") ||
         !result_copy(r, &h->category, hit->category, "") ||
-        !result_copy(r, &h->attrs_json, hit->attrs_json, "{}") || !result_copy_reason(r, h, hit)) {
+        !result_copy(r, &h->attrs_json, hit->attrs_json, "{}") || !result_copy_reason(r, h, hit) ||
+        !result_copy_parts(r, h, hit)) {
         return error_oom(err);
     }
     r->n++;

@@ -10,7 +10,15 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum setting_type { SETTING_REAL, SETTING_INTEGER, SETTING_CHOICE, SETTING_ACTION };
+enum setting_type {
+    SETTING_REAL,
+    SETTING_INTEGER,
+    SETTING_CHOICE,
+    SETTING_ACTION,
+    SETTING_NAMES,
+    SETTING_RULES,
+    SETTING_PARTS
+};
 
 struct setting_def {
     const char *name, *initial, *help;
@@ -19,6 +27,8 @@ struct setting_def {
     double min, max;        /* inclusive */
     const char *choices[4]; /* their index is the value */
 };
+
+#define SETTING_SCRATCH_BYTES 64 /* of any value but rules */
 
 #define AT(field) offsetof(struct settings, field)
 /* Sorted by name; action.* sort before all of them. */
@@ -30,6 +40,14 @@ static const struct setting_def setting_defs[] = {
      AT(recency.decay),
      1e-6,
      0.999999,
+     {0}},
+    {"diversity",
+     "0",
+     "how much alike items push each other down in an answer, 0 (by score alone) to 1",
+     SETTING_REAL,
+     AT(diversity),
+     0,
+     1,
      {0}},
     {"durability",
      "full",
@@ -95,6 +113,15 @@ static const struct setting_def setting_defs[] = {
      0,
      4e9,
      {0}},
+    {"mode",
+     "hybrid",
+     "hybrid: what training learnt, moved by every event; realtime: without training; offline: "
+     "events count from the next training on",
+     SETTING_CHOICE,
+     AT(mode),
+     0,
+     0,
+     {"hybrid", "realtime", "offline"}},
     {"popular_blend",
      "0.5",
      "share of the recent count in popularity, 0..1",
@@ -119,6 +146,15 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {"rank", "decay", "half_life"}},
+    {"protected",
+     "",
+     "names of users' attributes, separated by spaces, that are kept out of profiles and cold "
+     "starts",
+     SETTING_NAMES,
+     AT(protected),
+     0,
+     0,
+     {0}},
     {"rank_power",
      "0.5",
      "profile_mode rank: the power p of rank^-p, 0..4",
@@ -142,6 +178,39 @@ static const struct setting_def setting_defs[] = {
      AT(recent_half_life_s),
      1,
      1e11,
+     {0}},
+    {"rules",
+     "",
+     "ranking rules, one a line: boost, cap, pin, filter... (docs/ranking.md)",
+     SETTING_RULES,
+     AT(rules),
+     0,
+     0,
+     {0}},
+    {"train_after_events",
+     "0.1",
+     "train_auto: train again when this share of the log is new since the last training, 0.001..10",
+     SETTING_REAL,
+     AT(train_after_events),
+     0.001,
+     10,
+     {0}},
+    {"train_auto",
+     "on",
+     "on: a server trains by itself when enough is new; off: only when told to",
+     SETTING_CHOICE,
+     AT(train_auto),
+     0,
+     0,
+     {"off", "on"}},
+    {"train_parts",
+     "all",
+     "which parts a training may use: all, or some of "
+     "ease,ials,sequence,neighbours,trend,popular,content",
+     SETTING_PARTS,
+     AT(train_parts),
+     0,
+     0,
      {0}},
     {"unknown_action",
      "refuse",
@@ -336,6 +405,84 @@ static int setting_put_action(struct settings *s, const struct setting_def *d, c
     return U2I_OK;
 }
 
+static int setting_put_names(struct settings *s, const struct setting_def *d, const char *value,
+                             u2i_error_t *err) {
+    if (strlen(value) > SETTINGS_NAMES_MAX_BYTES) {
+        return error_set(err, U2I_EINVAL, "%s of %zu bytes is over %d", d->name, strlen(value),
+                         SETTINGS_NAMES_MAX_BYTES);
+    }
+    memcpy(setting_field(s, d), value, strlen(value) + 1);
+    return U2I_OK;
+}
+
+bool settings_protects(const struct settings *s, const char *attribute) {
+    const size_t n = strlen(attribute);
+    for (const char *p = s->protected; *p != '\0';) {
+        const size_t word = strcspn(p, " \t\n,");
+        if (word == n && n > 0 && memcmp(p, attribute, n) == 0) {
+            return true;
+        }
+        p += word;
+        p += strspn(p, " \t\n,");
+    }
+    return false;
+}
+
+#define SETTING_PART_SEPARATORS ", "
+
+/* "ease,trend" -> bits; "all" -> 0. */
+static int setting_put_parts(struct settings *s, const struct setting_def *d, const char *value,
+                             u2i_error_t *err) {
+    uint32_t bits = 0;
+    const char *p = strcmp(value, "all") == 0 ? "" : value;
+    for (p += strspn(p, SETTING_PART_SEPARATORS); *p != '\0';) {
+        const size_t n = strcspn(p, SETTING_PART_SEPARATORS);
+        int part = 0;
+        while (part < MODEL_PARTS_N &&
+               (strlen(model_part_name((enum model_part)part)) != n ||
+                strncmp(model_part_name((enum model_part)part), p, n) != 0)) {
+            part++;
+        }
+        if (part == MODEL_PARTS_N) {
+            return error_set(err, U2I_EINVAL, "%s names \"%.*s\": %s", d->name,
+                             (int)(n < 64 ? n : 64), p, d->help);
+        }
+        bits |= 1u << part;
+        p += n + strspn(p + n, SETTING_PART_SEPARATORS);
+    }
+    *(uint32_t *)setting_field(s, d) = bits;
+    return U2I_OK;
+}
+
+static void setting_print_parts(uint32_t bits, char *buf, size_t bytes) {
+    size_t at = 0;
+    (void)snprintf(buf, bytes, "all");
+    for (int part = 0; part < MODEL_PARTS_N && bits != 0; part++) {
+        if ((bits & 1u << part) != 0 && at < bytes) {
+            at += (size_t)snprintf(buf + at, bytes - at, "%s%s", at == 0 ? "" : ",",
+                                   model_part_name((enum model_part)part));
+        }
+    }
+}
+
+static int setting_put_rules(struct settings *s, const struct setting_def *d, const char *value,
+                             u2i_error_t *err) {
+    struct settings_rules fresh = {.text = str_dup(value, strlen(value))};
+    if (fresh.text == NULL) {
+        return error_oom(err);
+    }
+    const int rc = rules_parse(value, &fresh.parsed, err);
+    if (rc != U2I_OK) {
+        mem_free(fresh.text);
+        return rc;
+    }
+    struct settings_rules *const field = setting_field(s, d);
+    mem_free(field->text);
+    rules_free(field->parsed);
+    *field = fresh;
+    return U2I_OK;
+}
+
 int settings_put(struct settings *s, const char *name, const char *value, u2i_error_t *err) {
     if (strncmp(name, ACTION_PREFIX, strlen(ACTION_PREFIX)) == 0) {
         return action_put(s, name + strlen(ACTION_PREFIX), value, err);
@@ -353,45 +500,60 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_choice(s, d, value, err);
     case SETTING_ACTION:
         return setting_put_action(s, d, value, err);
+    case SETTING_NAMES:
+        return setting_put_names(s, d, value, err);
+    case SETTING_PARTS:
+        return setting_put_parts(s, d, value, err);
+    case SETTING_RULES:
+        return setting_put_rules(s, d, value, err);
     }
     return error_set(err, U2I_EINTERNAL, "setting %s has no type", name);
 }
 
-static void setting_print(const struct settings *s, const struct setting_def *d, char *buf,
-                          size_t bytes) {
+/* The value as text: in `scratch`, or where the setting keeps it. */
+static const char *setting_show(const struct settings *s, const struct setting_def *d,
+                                char scratch[SETTING_SCRATCH_BYTES]) {
     const void *field = setting_field(s, d);
     switch (d->type) {
     case SETTING_REAL:
-        number_print(buf, bytes, 12, *(const double *)field);
+        number_print(scratch, SETTING_SCRATCH_BYTES, 12, *(const double *)field);
         break;
     case SETTING_INTEGER:
-        (void)snprintf(buf, bytes, "%u", *(const uint32_t *)field);
+        (void)snprintf(scratch, SETTING_SCRATCH_BYTES, "%u", *(const uint32_t *)field);
         break;
     case SETTING_CHOICE:
-        (void)snprintf(buf, bytes, "%s", d->choices[*(const int *)field]);
-        break;
+        return d->choices[*(const int *)field];
     case SETTING_ACTION:
-        (void)snprintf(buf, bytes, "%s",
-                       *(const char *)field == '\0' ? "refuse" : (const char *)field);
+        return *(const char *)field == '\0' ? "refuse" : field;
+    case SETTING_NAMES:
+        return field;
+    case SETTING_PARTS:
+        setting_print_parts(*(const uint32_t *)field, scratch, SETTING_SCRATCH_BYTES);
         break;
+    case SETTING_RULES:
+        return ((const struct settings_rules *)field)->text;
     }
+    return scratch;
 }
 
 int settings_print(const struct settings *s, const char *name, char *buf, size_t bytes,
                    u2i_error_t *err) {
-    char text[64];
+    char scratch[SETTING_SCRATCH_BYTES];
+    const char *text = scratch;
+    const struct setting_def *d = NULL;
+    const struct action *a = NULL;
     if (strncmp(name, ACTION_PREFIX, strlen(ACTION_PREFIX)) == 0) {
-        const struct action *a = settings_action(s, name + strlen(ACTION_PREFIX));
-        if (a == NULL) {
-            return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
-        }
-        action_print(a, text, sizeof(text));
+        a = settings_action(s, name + strlen(ACTION_PREFIX));
     } else {
-        const struct setting_def *d = setting_find(name);
-        if (d == NULL) {
-            return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
-        }
-        setting_print(s, d, text, sizeof(text));
+        d = setting_find(name);
+    }
+    if (a == NULL && d == NULL) {
+        return error_set(err, U2I_ENOTFOUND, "there is no setting \"%s\"", name);
+    }
+    if (d != NULL) {
+        text = setting_show(s, d, scratch);
+    } else {
+        action_print(a, scratch, sizeof(scratch));
     }
     if (strlen(text) >= bytes) {
         return error_set(err, U2I_EINVAL, "the value of \"%s\" needs %zu bytes, the buffer has %zu",
@@ -404,7 +566,7 @@ int settings_print(const struct settings *s, const char *name, char *buf, size_t
 /* ---- All of them ---------------------------------------------------------------------------- */
 
 void settings_each(const struct settings *s, u2i_setting_fn fn, void *ctx) {
-    char name[sizeof(ACTION_PREFIX) + U2I_ACTION_MAX_BYTES], value[64];
+    char name[sizeof(ACTION_PREFIX) + U2I_ACTION_MAX_BYTES], value[SETTING_SCRATCH_BYTES];
     for (size_t i = 0; i < s->actions_n; i++) {
         const struct action *a = &s->actions[i];
         const char *initial = action_initial(a->name);
@@ -417,8 +579,7 @@ void settings_each(const struct settings *s, u2i_setting_fn fn, void *ctx) {
     }
     for (size_t i = 0; i < SETTINGS_N; i++) {
         const struct setting_def *d = &setting_defs[i];
-        setting_print(s, d, value, sizeof(value));
-        const u2i_setting_t shown = {d->name, value, d->initial, d->help};
+        const u2i_setting_t shown = {d->name, setting_show(s, d, value), d->initial, d->help};
         if (fn(ctx, &shown) != 0) {
             return;
         }
@@ -442,5 +603,7 @@ int settings_init(struct settings *s, u2i_error_t *err) {
 
 void settings_free(struct settings *s) {
     mem_free(s->actions);
+    mem_free(s->rules.text);
+    rules_free(s->rules.parsed);
     *s = (struct settings){0};
 }

@@ -5,13 +5,37 @@
 #include "base/error.h"
 #include "vec/vec.h"
 
-/* Action weights by the store's number, as profile_entries() wants them. */
+/* Action weights by number, as profile_entries() wants them: the store's, then the settings' own. */
 static float *taste_action_weights(const struct engine *e, struct arena *a) {
-    float *weights = arena_array(a, e->actions_n + 1, sizeof(*weights));
+    const size_t own_n = e->settings.actions_n;
+    float *weights = arena_array(a, e->actions_n + own_n + 1, sizeof(*weights));
     for (size_t i = 0; weights != NULL && i < e->actions_n; i++) {
         weights[i] = e->actions[i] == NULL ? 0 : e->actions[i]->weight;
     }
+    for (size_t i = 0; weights != NULL && i < own_n; i++) {
+        weights[e->actions_n + i] = e->settings.actions[i].weight;
+    }
     return weights;
+}
+
+/* The events with numbers as that table has them: the history's own where they are that already. */
+static const struct profile_event *taste_events(const struct engine *e, const struct history *h,
+                                                struct arena *a) {
+    size_t i = 0;
+    while (i < h->n && h->events[i].action < HISTORY_SETTING_ACTION) {
+        i++;
+    }
+    if (i == h->n) {
+        return h->events;
+    }
+    struct profile_event *copy = arena_array(a, h->n, sizeof(*copy));
+    for (i = 0; copy != NULL && i < h->n; i++) {
+        copy[i] = h->events[i];
+        if (copy[i].action >= HISTORY_SETTING_ACTION) {
+            copy[i].action = (uint16_t)(e->actions_n + copy[i].action - HISTORY_SETTING_ACTION);
+        }
+    }
+    return copy;
 }
 
 static struct profile_recency taste_recency(const struct engine *e, const struct history *h) {
@@ -64,18 +88,19 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
     }
     float *recency = arena_array(a, h->n, sizeof(*recency));
     float *weights = taste_action_weights(e, a);
+    const struct profile_event *events = taste_events(e, h, a);
     float *liked = arena_array(a, e->store->dim, sizeof(*liked));
     out->entries = arena_array(a, h->n, sizeof(*out->entries));
     out->vectors = arena_array(a, h->n, sizeof(*out->vectors));
     out->vector = arena_array(a, e->store->dim, sizeof(*out->vector));
-    if (recency == NULL || weights == NULL || liked == NULL || out->entries == NULL ||
-        out->vectors == NULL || out->vector == NULL) {
+    if (recency == NULL || weights == NULL || events == NULL || liked == NULL ||
+        out->entries == NULL || out->vectors == NULL || out->vector == NULL) {
         return error_oom(err);
     }
     const struct profile_recency how = taste_recency(e, h);
     size_t n;
-    profile_recency(&how, h->events, h->n, recency);
-    if (profile_entries(h->events, h->n, recency, weights, out->entries, &n) != U2I_OK) {
+    profile_recency(&how, events, h->n, recency);
+    if (profile_entries(events, h->n, recency, weights, out->entries, &n) != U2I_OK) {
         return error_oom(err);
     }
     taste_find_vectors(e, out, n);
@@ -86,18 +111,18 @@ int taste_build(struct engine *e, const struct history *h, struct arena *a, stru
     return U2I_OK;
 }
 
-int taste_because(struct engine *e, const struct taste *t, uint32_t row, struct arena *a,
-                  struct profile_pull *out, u2i_error_t *err) {
+int taste_dots(struct engine *e, const struct taste *t, uint32_t row, struct arena *a, float **out,
+               u2i_error_t *err) {
     const float *hit = e->ops->vector(e->store, STORE_CONTENT, row);
     float *dots = arena_array(a, t->entries_n + 1, sizeof(*dots));
+    *out = dots;
     if (dots == NULL) {
         return error_oom(err);
     }
-    const size_t n = hit == NULL ? 0 : t->entries_n;
-    for (size_t i = 0; i < n; i++) {
-        dots[i] = vec_dot(t->vectors[i], hit, e->store->dim);
+    memset(dots, 0, (t->entries_n + 1) * sizeof(*dots));
+    if (hit != NULL) {
+        vec_get()->dot_many(hit, t->vectors, t->entries_n, e->store->dim, dots);
     }
-    *out = profile_pull(t->entries, dots, n);
     return U2I_OK;
 }
 

@@ -113,7 +113,7 @@ void chunk_set(struct chunk *c, uint16_t row, uint8_t tag, uint64_t value) {
     c->n++;
 }
 
-bool chunk_unset(struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value) {
+bool chunk_get(const struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value) {
     const bool sparse = c->rows != NULL;
     const uint32_t slot = sparse ? chunk_find(c, row) : row;
     if (sparse ? slot == c->n || c->rows[slot] != row : c->tags[slot] == VALUE_MISSING) {
@@ -121,6 +121,15 @@ bool chunk_unset(struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value) {
     }
     *tag = c->tags[slot];
     *value = c->values[slot];
+    return true;
+}
+
+bool chunk_unset(struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value) {
+    if (!chunk_get(c, row, tag, value)) {
+        return false;
+    }
+    const bool sparse = c->rows != NULL;
+    const uint32_t slot = sparse ? chunk_find(c, row) : row;
     c->n--;
     if (sparse) {
         const size_t after = c->n - slot;

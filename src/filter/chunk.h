@@ -24,6 +24,16 @@ void chunk_free(struct chunk *c);
 /* Makes sure that chunk_set(row) has room; may replace the chunk. U2I_OK or U2I_ENOMEM. */
 int chunk_reserve(struct chunk **c, uint16_t row);
 void chunk_set(struct chunk *c, uint16_t row, uint8_t tag, uint64_t value); /* row holds nothing */
+/* What the row holds; false when it holds nothing. */
+bool chunk_get(const struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value);
+/* Asks for what chunk_get() will read: rows asked for one by one are far apart, and waiting for memory is
+ * most of the time. */
+static inline void chunk_prefetch(const struct chunk *c, uint16_t row) {
+    if (c->rows == NULL) {
+        __builtin_prefetch(&c->tags[row]);
+        __builtin_prefetch(&c->values[row]);
+    }
+}
 /* Empties the row and reports what it held; false when it held nothing. Frees no memory, so that
  * what was reserved stays reserved. */
 bool chunk_unset(struct chunk *c, uint16_t row, uint8_t *tag, uint64_t *value);

@@ -303,6 +303,9 @@ static uint32_t columns_chunk_slot(const struct column *col, uint32_t number) {
     if (col->chunks_n == 0 || col->chunks[col->chunks_n - 1]->number < number) {
         return col->chunks_n;
     }
+    if (number < col->chunks_n && col->chunks[number]->number == number) {
+        return number; /* none is left out before it, which is the rule */
+    }
     uint32_t low = 0, high = col->chunks_n;
     while (low < high) {
         const uint32_t middle = (low + high) / 2;

@@ -36,11 +36,16 @@ size_t columns_bytes(const struct columns *c);
 
 struct filter;
 
-/* Parses text[0..n) with its {names} bound to params (copied). U2I_EFILTER: err->offset is the byte
+/* Parses text[0..n) with its {names} bound to params (copied); the text must live as long as the filter,
+ * which keeps names in it. U2I_EFILTER: err->offset is the byte
  * where, the message says what was expected. U2I_ENOMEM. */
 int filter_parse(const char *text, size_t n, const u2i_param_t *params, size_t params_n,
                  struct filter **out, u2i_error_t *err);
 void filter_free(struct filter *f);
+/* The parameters that the text names, each time it does; non-zero from fn stops and is returned. Names lie
+ * in the text. U2I_EFILTER, U2I_ENOMEM. */
+typedef int (*filter_name_fn)(void *ctx, const char *name, size_t n);
+int filter_param_names(const char *text, size_t n, filter_name_fn fn, void *ctx, u2i_error_t *err);
 
 /* What a filter is evaluated over. */
 struct filter_rows {
@@ -51,6 +56,10 @@ struct filter_rows {
 /* The bitmap of live rows that pass, owned by the caller. U2I_ENOMEM, U2I_ETIMEOUT. */
 int filter_eval(const struct filter *f, const struct filter_rows *rows,
                 const struct deadline *deadline, roaring_bitmap_t **out, u2i_error_t *err);
+/* The same for n rows by themselves, live or not: passes[i] says whether which[i] does. Costs the n rows and
+ * not the catalogue: for boosting candidates, where filter_eval() is for constraints. U2I_ENOMEM. */
+int filter_match(const struct filter *f, const struct filter_rows *rows, const uint32_t *which,
+                 uint32_t n, bool *passes, u2i_error_t *err);
 /* The same question for one item, answered straight from its attributes by a separate, simpler walk
  * over the tree: the oracle of filter_eval(), and what the memory store uses. */
 bool filter_item(const struct filter *f, const char *id, const struct attrs *a);

@@ -24,11 +24,11 @@ static bool filter_eval_is_empty(const uint64_t mask[ROWSET_WORDS]) {
 /* ---- Preparing ------------------------------------------------------------------------------ */
 
 /* The steps up to the last key name a column; the indexes after it lead into its arrays. */
-static int filter_eval_find_field(struct eval *ev, const struct field *f) {
-    struct eval_field *const found = &ev->fields[f->slot];
+int filter_eval_find_field(const struct columns *c, const struct field *f, struct arena *scratch,
+                           struct eval_field *found) {
     *found = (struct eval_field){.column = COLUMNS_NONE};
     if (f->kind == FIELD_CATEGORY) {
-        found->column = columns_category(ev->rows->columns);
+        found->column = columns_category(c);
     }
     if (f->kind != FIELD_PATH) {
         return U2I_OK;
@@ -41,8 +41,7 @@ static int filter_eval_find_field(struct eval *ev, const struct field *f) {
         found->indexes[found->indexes_n++] = f->steps[i].index;
     }
     for (uint32_t i = 0; i < keys; i++) {
-        U2I_TRY(columns_find(ev->rows->columns, found->column, &f->steps[i], &ev->arena,
-                             &found->column));
+        U2I_TRY(columns_find(c, found->column, &f->steps[i], scratch, &found->column));
         if (found->column == COLUMNS_NONE) {
             break;
         }
@@ -55,7 +54,8 @@ static int filter_eval_find_fields(struct eval *ev, const struct node *n) {
         return U2I_OK;
     }
     if (n->kind == NODE_FIELD) {
-        return filter_eval_find_field(ev, n->field);
+        return filter_eval_find_field(ev->rows->columns, n->field, &ev->arena,
+                                      &ev->fields[n->field->slot]);
     }
     U2I_TRY(filter_eval_find_fields(ev, n->a));
     return filter_eval_find_fields(ev, n->b);

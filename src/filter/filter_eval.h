@@ -3,6 +3,7 @@
 #ifndef U2I_FILTER_EVAL_H
 #define U2I_FILTER_EVAL_H
 
+#include "filter/attrs.h"
 #include "filter/filter_internal.h"
 #include "filter/filter_set.h"
 #include "filter/rowset.h"
@@ -67,6 +68,21 @@ struct eval {
     uint8_t match[CHUNK_ROWS]; /* of the leaf being evaluated, by position in its lane */
     struct rowset out;
 };
+
+/* filter_eval.c: U2I_OK or U2I_ENOMEM; a field that no item has is in COLUMNS_NONE. */
+int filter_eval_find_field(const struct columns *c, const struct field *f, struct arena *scratch,
+                           struct eval_field *found);
+
+/* filter_cell.c: single rows of the columns. The tag, and the bits that go with it. */
+uint8_t filter_cell(const struct columns *c, const struct eval_field *field, uint32_t row,
+                    uint64_t *bits);
+#define FILTER_CELL_BLOCK 64u /* rows that are asked for ahead of being read */
+void filter_cell_prefetch(const struct columns *c, uint32_t column, const uint32_t *rows,
+                          uint32_t n);
+struct value filter_cell_value(const struct intern *strings, uint8_t tag, uint64_t bits);
+
+/* filter_item.c: where the path leads; NULL. */
+const struct attrs_node *filter_item_path(const struct attrs *a, const struct field *f);
 
 /* filter_lane.c: the values of an expression in the chunk. Uses slots from `level` on. */
 int filter_lane(struct eval *ev, const struct node *n, uint32_t level, struct lane *out);

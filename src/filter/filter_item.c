@@ -1,15 +1,20 @@
 /* The same language, evaluated for one item by walking the tree as it was written, with the three
  * truth values of Kleene's logic at every node. No normal form, no codes, no bounds: what the
  * columns do in bulk is checked against this, and the memory store, where items are few, uses it as
- * it is. */
-#include "filter/attrs.h"
-#include "filter/filter_internal.h"
+ * it is. The item is either its parsed attributes or a row of the columns, where a few candidates
+ * among many are asked about. */
+#include "filter/filter_eval.h"
 
-#include <string.h>
+#include "base/alloc.h"
+#include "base/error.h"
 
 struct item {
-    const char *id;
-    const struct attrs *attrs;
+    const char *id;            /* NULL: that of the row */
+    const struct attrs *attrs; /* NULL: a row of the columns */
+    const struct columns *columns;
+    const struct intern *ids;
+    const struct eval_field *fields; /* by slot */
+    uint32_t row;
 };
 
 static enum truth filter_item_truth(const struct item *item, const struct node *n);
@@ -20,12 +25,12 @@ static struct value filter_item_text(const char *s, size_t n) {
     return (struct value){.tag = VALUE_STRING, .n = (uint32_t)n, .as.s = s};
 }
 
-static const struct attrs_node *filter_item_path(const struct item *item, const struct field *f) {
+const struct attrs_node *filter_item_path(const struct attrs *a, const struct field *f) {
     const struct attrs_node *node = NULL;
     for (uint32_t i = 0; i < f->steps_n; i++) {
         const struct column_step *const step = &f->steps[i];
-        node = step->key != NULL ? attrs_member(item->attrs, node, step->key, step->key_n)
-                                 : attrs_element(item->attrs, node, step->index);
+        node = step->key != NULL ? attrs_member(a, node, step->key, step->key_n)
+                                 : attrs_element(a, node, step->index);
         if (node == NULL) {
             return NULL;
         }
@@ -33,26 +38,68 @@ static const struct attrs_node *filter_item_path(const struct item *item, const 
     return node;
 }
 
+static struct value filter_item_cell(const struct item *item, const struct field *f) {
+    uint64_t bits;
+    const uint8_t tag = filter_cell(item->columns, &item->fields[f->slot], item->row, &bits);
+    return filter_cell_value(columns_strings(item->columns), tag, bits);
+}
+
 static struct value filter_item_field(const struct item *item, const struct field *f) {
     const struct attrs *const a = item->attrs;
     if (f->kind == FIELD_ID) {
-        return filter_item_text(item->id, strlen(item->id));
+        const char *const id =
+            item->id != NULL ? item->id : intern_name(item->ids, item->row, NULL);
+        return id != NULL ? filter_item_text(id, strlen(id)) : (struct value){.tag = VALUE_MISSING};
+    }
+    if (a == NULL) {
+        return filter_item_cell(item, f);
     }
     if (f->kind == FIELD_CATEGORY) {
         return a->category == ATTRS_NO_CATEGORY
                    ? (struct value){.tag = VALUE_MISSING}
                    : filter_item_text(attrs_text(a, a->category), a->category_n);
     }
-    const struct attrs_node *const node = filter_item_path(item, f);
+    const struct attrs_node *const node = filter_item_path(a, f);
     return node != NULL ? attrs_value(a, node) : (struct value){.tag = VALUE_MISSING};
 }
 
+/* An array of either kind. */
+struct item_array {
+    const struct attrs_node *node;
+    const struct column_array *cells; /* if node is NULL */
+    uint32_t n;
+};
+
+/* False when there is no array. */
+static bool filter_item_array(const struct item *item, const struct field *f,
+                              struct item_array *out) {
+    *out = (struct item_array){NULL, NULL, 0};
+    if (f->kind == FIELD_ID) {
+        return false;
+    }
+    if (item->attrs == NULL) {
+        uint64_t bits;
+        if (filter_cell(item->columns, &item->fields[f->slot], item->row, &bits) != VALUE_ARRAY) {
+            return false;
+        }
+        out->cells = column_array(bits);
+        out->n = (uint32_t)out->cells->n;
+        return true;
+    }
+    out->node = f->kind == FIELD_PATH ? filter_item_path(item->attrs, f) : NULL;
+    if (out->node == NULL || out->node->tag != VALUE_ARRAY) {
+        return false;
+    }
+    out->n = out->node->n;
+    return true;
+}
+
 static struct value filter_item_length(const struct item *item, const struct field *f) {
-    const struct attrs_node *const node = filter_item_path(item, f);
-    if (node == NULL || node->tag != VALUE_ARRAY) {
+    struct item_array array;
+    if (!filter_item_array(item, f, &array)) {
         return (struct value){.tag = VALUE_MISSING};
     }
-    return (struct value){.tag = VALUE_INT, .as.i = node->n};
+    return (struct value){.tag = VALUE_INT, .as.i = array.n};
 }
 
 static struct value filter_item_value(const struct item *item, const struct node *n) {
@@ -93,11 +140,19 @@ static enum truth filter_item_like(const struct item *item, const struct node *n
                                  : filter_item_bool(like_match(n->like, v.as.s, v.n));
 }
 
-static bool filter_item_has_element(const struct attrs *a, const struct attrs_node *array,
+static bool filter_item_has_element(const struct item *item, const struct item_array *array,
                                     const struct value *wanted) {
-    const struct attrs_node *child = array + 1;
-    for (uint32_t i = 0; i < array->n; i++, child = a->nodes + child->next) {
-        const struct value v = attrs_value(a, child);
+    const struct attrs_node *child = array->node != NULL ? array->node + 1 : NULL;
+    for (uint32_t i = 0; i < array->n; i++) {
+        struct value v;
+        if (child != NULL) {
+            v = attrs_value(item->attrs, child);
+            child = item->attrs->nodes + child->next;
+        } else {
+            v = filter_cell_value(columns_strings(item->columns),
+                                  column_array_tags(array->cells)[i],
+                                  column_array_values(array->cells)[i]);
+        }
         if (value_relate(OP_EQ, &v, wanted) == TRUTH_TRUE) {
             return true;
         }
@@ -106,13 +161,13 @@ static bool filter_item_has_element(const struct attrs *a, const struct attrs_no
 }
 
 static enum truth filter_item_contains(const struct item *item, const struct node *n) {
-    const struct attrs_node *const array = filter_item_path(item, n->a->field);
-    if (array == NULL || array->tag != VALUE_ARRAY) {
+    struct item_array array;
+    if (!filter_item_array(item, n->a->field, &array)) {
         return TRUTH_UNKNOWN;
     }
     uint32_t found = 0;
     for (uint32_t i = 0; i < n->list_n; i++) {
-        found += filter_item_has_element(item->attrs, array, &n->list[i]);
+        found += filter_item_has_element(item, &array, &n->list[i]);
     }
     return filter_item_bool(n->kind == NODE_CONTAINS_ALL ? found == n->list_n : found > 0);
 }
@@ -156,6 +211,54 @@ static enum truth filter_item_truth(const struct item *item, const struct node *
 }
 
 bool filter_item(const struct filter *f, const char *id, const struct attrs *a) {
-    const struct item item = {id, a};
+    const struct item item = {.id = id, .attrs = a};
     return filter_item_truth(&item, f->root) == TRUTH_TRUE;
+}
+
+/* ---- Rows of the columns ---------------------------------------------------------------------- */
+
+/* Where the fields of the tree are. The tree is as deep as the limit allows at most. */
+static int filter_item_find_fields(const struct columns *c, const struct node *n,
+                                   struct arena *scratch, struct eval_field *fields) {
+    for (; n != NULL; n = n->next) {
+        if (n->kind == NODE_FIELD) {
+            U2I_TRY(filter_eval_find_field(c, n->field, scratch, &fields[n->field->slot]));
+        }
+        U2I_TRY(filter_item_find_fields(c, n->a, scratch, fields));
+        U2I_TRY(filter_item_find_fields(c, n->b, scratch, fields));
+    }
+    return U2I_OK;
+}
+
+/* rows[0..n), at most FILTER_CELL_BLOCK of them. */
+static void filter_item_block(const struct filter *f, const struct filter_rows *of,
+                              const struct eval_field *fields, const uint32_t *rows, uint32_t n,
+                              bool *passes) {
+    for (uint32_t i = 0; i < f->fields_n; i++) {
+        filter_cell_prefetch(of->columns, fields[i].column, rows, n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct item item = {
+            .columns = of->columns, .ids = of->ids, .fields = fields, .row = rows[i]};
+        passes[i] = filter_item_truth(&item, f->root) == TRUTH_TRUE;
+    }
+}
+
+int filter_match(const struct filter *f, const struct filter_rows *rows, const uint32_t *which,
+                 uint32_t n, bool *passes, u2i_error_t *err) {
+    struct arena scratch = {0};
+    struct eval_field *const fields = arena_array(&scratch, f->fields_n, sizeof *fields);
+    int rc = U2I_ENOMEM;
+    if (fields != NULL) {
+        for (uint32_t i = 0; i < f->fields_n; i++) { /* some are folded away */
+            fields[i] = (struct eval_field){.column = COLUMNS_NONE};
+        }
+        rc = filter_item_find_fields(rows->columns, f->root, &scratch, fields);
+    }
+    for (uint32_t from = 0; from < n && rc == U2I_OK; from += FILTER_CELL_BLOCK) {
+        const uint32_t block = n - from < FILTER_CELL_BLOCK ? n - from : FILTER_CELL_BLOCK;
+        filter_item_block(f, rows, fields, which + from, block, passes + from);
+    }
+    arena_free(&scratch);
+    return rc == U2I_OK ? U2I_OK : error_oom(err);
 }

@@ -15,22 +15,7 @@ static struct lane_slot *filter_lane_slot(struct eval *ev, uint32_t level) {
 }
 
 struct value filter_lane_at(const struct lane *lane, uint32_t i) {
-    struct value v = {.tag = lane->tags[i]};
-    const uint64_t bits = lane->values[i];
-    size_t n = 0;
-    switch (v.tag) {
-    case VALUE_STRING:
-        v.as.s = intern_name(lane->names, (uint32_t)bits, &n);
-        v.n = (uint32_t)n;
-        break;
-    case VALUE_REAL:
-        v.as.r = column_real(bits);
-        break;
-    default:
-        v.as.i = (int64_t)bits;
-        break;
-    }
-    return v;
+    return filter_cell_value(lane->names, lane->tags[i], lane->values[i]);
 }
 
 /* Writes the i-th value of a slot; v is a number or nothing. */

@@ -127,9 +127,14 @@ static int filter_lex_name(struct lexer *lx, struct token *out) {
     return U2I_OK;
 }
 
+/* Names joined by dots: {max}, {user.city}. */
 static int filter_lex_param(struct lexer *lx, struct token *out) {
     const uint32_t from = lx->pos + 1;
-    const uint32_t end = filter_lex_name_end(lx, from, false);
+    uint32_t end = filter_lex_name_end(lx, from, false);
+    while (end > from && end < lx->n && lx->text[end] == '.' &&
+           filter_lex_name_char(lx, end + 1, false) > 0) {
+        end = filter_lex_name_end(lx, end + 1, false);
+    }
     if (end == lx->n || lx->text[end] != '}' || end == from) {
         return error_at(lx->err, U2I_EFILTER, (int32_t)out->offset,
                         "\"{\" starts a parameter: expected a name and \"}\"");

@@ -182,3 +182,30 @@ const struct value *filter_param_list(struct filter_parser *p, uint32_t *n) {
     *n = param->n;
     return list;
 }
+
+/* ---- Names ---------------------------------------------------------------------------------- */
+
+static int filter_param_each(struct lexer *lx, filter_name_fn fn, void *ctx) {
+    struct token t;
+    do {
+        U2I_TRY(filter_lex(lx, &t));
+        if (t.kind == TOKEN_PARAM) {
+            U2I_TRY(fn(ctx, t.s, t.s_n));
+        }
+    } while (t.kind != TOKEN_END);
+    return U2I_OK;
+}
+
+int filter_param_names(const char *text, size_t n, filter_name_fn fn, void *ctx, u2i_error_t *err) {
+    struct arena arena = {0};
+    if (n > U2I_FILTER_MAX_BYTES) {
+        return error_at(err, U2I_EFILTER, U2I_FILTER_MAX_BYTES, "filter of %zu bytes is over %d", n,
+                        U2I_FILTER_MAX_BYTES);
+    }
+    /* A pattern's string keeps \% and \_, which others must not have: reading all strings as patterns
+     * accepts both; the parser will know. */
+    struct lexer lx = {text, (uint32_t)n, 0, true, &arena, err};
+    const int rc = filter_param_each(&lx, fn, ctx);
+    arena_free(&arena);
+    return rc;
+}

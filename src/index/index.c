@@ -63,6 +63,7 @@ void index_free(struct index *ix) {
 struct hnsw_options index_graph_options(const struct index *ix) {
     return (struct hnsw_options){.dim = ix->opt.dim,
                                  .metric = ix->opt.metric,
+                                 .norm_max = ix->opt.norm_max,
                                  .links = ix->opt.config.links,
                                  .ef_construction = ix->opt.config.ef_construction,
                                  .seed = INDEX_SEED};

@@ -33,6 +33,7 @@ struct index_config {
 struct index_options {
     uint32_t dim;
     enum hnsw_metric metric;
+    double norm_max; /* inner product: no vector is longer; 0 = not known */
     struct index_config config;
     pthread_rwlock_t *lock; /* the owner's */
     struct log log;

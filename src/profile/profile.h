@@ -109,4 +109,25 @@ int popularity_save(const struct popularity *p, struct buf *out, u2i_error_t *er
 int popularity_load(struct popularity *p, const void *bytes, size_t n, u2i_error_t *err);
 size_t popularity_bytes(const struct popularity *p);
 
+/* ---- What goes together, lately ----------------------------------------------------------------- */
+
+/* Pairs of items that a user acted on within hours, from the events as they come in; bounded memory. Needs
+ * its owner's lock. */
+struct covisits;
+struct covisits_event {
+    int64_t time_ms;
+    uint32_t user, item;
+};
+int covisits_new(struct covisits **out, u2i_error_t *err);
+void covisits_free(struct covisits *c); /* NULL is a no-op */
+void covisits_clear(struct covisits *c);
+void covisits_add(struct covisits *c, const struct covisits_event *ev);
+/* What was acted on shortly after (or, counting half, before) this item, and with which share of those who
+ * acted on it, shrunk towards 0 where there are few: at most `max`, the newest pairs first. */
+struct covisit {
+    uint32_t item;
+    float share;
+};
+size_t covisits_of(const struct covisits *c, uint32_t item, struct covisit *out, size_t max);
+
 #endif

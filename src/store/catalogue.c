@@ -19,7 +19,9 @@ int catalogue_renew_vectors(struct catalogue *c, const struct index_options *vec
 
 void catalogue_stop(struct catalogue *c) {
     index_free(c->vectors);
+    index_free(c->taste);
     c->vectors = NULL;
+    c->taste = NULL;
 }
 
 int catalogue_new(const struct index_options *vectors, struct catalogue **out, u2i_error_t *err) {
@@ -112,6 +114,9 @@ int catalogue_put_item(struct catalogue *c, uint32_t row, const struct attrs *at
 void catalogue_drop_item(struct catalogue *c, uint32_t row) {
     roaring_bitmap_remove(c->live, row);
     index_remove(c->vectors, row);
+    if (c->taste != NULL) {
+        index_remove(c->taste, row);
+    }
     columns_remove(c->columns, row);
 }
 
@@ -125,11 +130,29 @@ static int catalogue_compare_ids(const void *ctx, uint32_t row_a, uint32_t row_b
     return strcmp(a == NULL ? "" : a, b == NULL ? "" : b);
 }
 
-static int catalogue_filter(const struct catalogue *c, const struct filter *filter,
-                            const struct deadline *deadline, roaring_bitmap_t **out,
-                            u2i_error_t *err) {
-    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS], c->live};
-    return filter_eval(filter, &rows, deadline, out, err);
+/* The live rows of `among` that pass the filter; *out NULL = all live ones. */
+static int catalogue_allow(const struct catalogue *c, const struct filter *filter,
+                           const roaring_bitmap_t *among, const struct deadline *deadline,
+                           roaring_bitmap_t **out, u2i_error_t *err) {
+    *out = NULL;
+    if (filter == NULL && among == NULL) {
+        return U2I_OK;
+    }
+    roaring_bitmap_t *const some = among == NULL ? NULL : roaring_bitmap_and(c->live, among);
+    if (among != NULL && some == NULL) {
+        return error_oom(err);
+    }
+    if (filter == NULL) {
+        *out = some;
+        return U2I_OK;
+    }
+    const struct filter_rows rows = {c->columns, c->names[CATALOGUE_ITEMS],
+                                     some == NULL ? c->live : some};
+    const int rc = filter_eval(filter, &rows, deadline, out, err);
+    if (some != NULL) {
+        roaring_bitmap_free(some);
+    }
+    return rc;
 }
 
 struct store_explain store_explain_index(const struct index_explain *why) {
@@ -144,10 +167,9 @@ struct store_explain store_explain_index(const struct index_explain *why) {
 }
 
 /* Excluded rows without a vector are counted too: it is a number for people to read. */
-static uint64_t catalogue_passing(const struct catalogue *c, const roaring_bitmap_t *allow,
+static uint64_t catalogue_passing(const struct index *space, const roaring_bitmap_t *allow,
                                   const roaring_bitmap_t *deny) {
-    const uint64_t all =
-        allow != NULL ? roaring_bitmap_get_cardinality(allow) : index_count(c->vectors);
+    const uint64_t all = allow != NULL ? roaring_bitmap_get_cardinality(allow) : index_count(space);
     uint64_t out = 0;
     if (deny != NULL) {
         out = allow != NULL ? roaring_bitmap_and_cardinality(allow, deny)
@@ -158,14 +180,13 @@ static uint64_t catalogue_passing(const struct catalogue *c, const roaring_bitma
 
 int catalogue_search(const struct catalogue *c, const struct store_search *q, struct hit *out,
                      uint32_t *n, u2i_error_t *err) {
-    *n = 0;
-    if (q->space != STORE_CONTENT) {
-        return error_set(err, U2I_EINVAL, "this store has no vector space %d", (int)q->space);
-    }
+    const struct index *const space = q->space == STORE_TASTE ? c->taste : c->vectors;
     roaring_bitmap_t *allow = NULL;
-    if (q->filter != NULL) {
-        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
+    *n = 0;
+    if (space == NULL) {
+        return U2I_OK;
     }
+    U2I_TRY(catalogue_allow(c, q->filter, q->among, q->deadline, &allow, err));
     const struct index_query query = {
         .vector = q->vector,
         .k = q->k,
@@ -176,11 +197,11 @@ int catalogue_search(const struct catalogue *c, const struct store_search *q, st
         .deadline = q->deadline,
     };
     struct index_explain why;
-    const int rc = index_search(c->vectors, &query, out, n, &why, err);
+    const int rc = index_search(space, &query, out, n, &why, err);
     if (rc == U2I_OK && q->explain != NULL) {
         struct store_explain *e = q->explain;
         *e = store_explain_index(&why);
-        e->passing = catalogue_passing(c, allow, q->exclude);
+        e->passing = catalogue_passing(space, allow, q->exclude);
         if (!why.graph && e->passing < e->compared) {
             e->compared = (uint32_t)e->passing;
         }
@@ -211,9 +232,7 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
                    uint32_t *n, u2i_error_t *err) {
     *n = 0;
     roaring_bitmap_t *allow = NULL;
-    if (q->filter != NULL) {
-        U2I_TRY(catalogue_filter(c, q->filter, q->deadline, &allow, err));
-    }
+    U2I_TRY(catalogue_allow(c, q->filter, q->among, q->deadline, &allow, err));
     struct topk best;
     topk_init(&best, out, q->k, catalogue_compare_ids, c->names[CATALOGUE_ITEMS]);
     const int rc = catalogue_score_rows(q, allow != NULL ? allow : c->live, &best, err);
@@ -226,8 +245,98 @@ int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct
     return rc;
 }
 
+int catalogue_matches(const struct catalogue *c, const struct filter *filter,
+                      const roaring_bitmap_t *among, roaring_bitmap_t **out, u2i_error_t *err) {
+    U2I_TRY(catalogue_allow(c, filter, among, NULL, out, err));
+    if (*out == NULL) {
+        *out = roaring_bitmap_copy(c->live);
+    }
+    return *out == NULL ? error_oom(err) : U2I_OK;
+}
+
+int catalogue_match(const struct catalogue *c, const struct filter *filter, const uint32_t *rows,
+                    uint32_t n, bool *passes, u2i_error_t *err) {
+    const struct filter_rows in = {c->columns, c->names[CATALOGUE_ITEMS], c->live};
+    return filter_match(filter, &in, rows, n, passes, err);
+}
+
+int catalogue_attr(const struct catalogue *c, const struct attr_path *path, const uint32_t *rows,
+                   uint32_t n, struct attr_value *out, u2i_error_t *err) {
+    struct attr_column column;
+    U2I_TRY(attr_column_find(c->columns, path, &column, err));
+    for (uint32_t i = 0; i < n; i++) {
+        columns_get(&column, rows[i], &out[i]);
+    }
+    return U2I_OK;
+}
+
+/* ---- Taste ---------------------------------------------------------------------------------- */
+
+struct catalogue_last {
+    uint32_t end;
+};
+
+static void catalogue_see_row(void *ctx, uint32_t row) {
+    struct catalogue_last *last = ctx;
+    last->end = last->end > row ? last->end : row + 1;
+}
+
+struct index *catalogue_exchange_taste(struct catalogue *c, struct index *fresh, uint32_t dim) {
+    struct index *const old = c->taste;
+    struct catalogue_last last = {0};
+    c->taste = fresh;
+    c->taste_dim = dim;
+    if (fresh != NULL) {
+        index_each_row(fresh, catalogue_see_row, &last);
+    }
+    for (uint32_t row = 0; row < last.end; row++) {
+        if (!catalogue_live(c, row)) {
+            index_remove(fresh, row);
+        }
+    }
+    return old;
+}
+
+int catalogue_put_taste(struct catalogue *c, const uint32_t *rows, const float *vectors, size_t n,
+                        uint32_t dim, u2i_error_t *err) {
+    for (size_t i = 0; i < n && c->taste != NULL && c->taste_dim == dim; i++) {
+        if (vectors == NULL || !catalogue_live(c, rows[i])) {
+            index_remove(c->taste, rows[i]);
+        } else {
+            U2I_TRY(index_set(c->taste, rows[i], vectors + i * dim, err));
+        }
+    }
+    return U2I_OK;
+}
+
+int store_taste_new(const struct store_vectors *v, const struct store_taste_options *opt,
+                    struct index **out, u2i_error_t *err) {
+    const struct index_options how = {.dim = v->dim,
+                                      .metric = HNSW_INNER_PRODUCT,
+                                      .norm_max = v->norm_max,
+                                      .config = *opt->config,
+                                      .lock = opt->lock,
+                                      .log = opt->log,
+                                      .name = "taste"};
+    U2I_TRY(index_new(&how, out, err));
+    int rc = U2I_OK;
+    for (size_t i = 0; i < v->n && rc == U2I_OK; i++) {
+        rc = index_set(*out, v->rows[i], v->vectors + i * v->dim, err);
+    }
+    if (rc == U2I_OK) {
+        index_start(*out, false);
+        rc = index_build(*out, NULL, NULL, err);
+    }
+    if (rc != U2I_OK) {
+        index_free(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
 size_t catalogue_bytes(const struct catalogue *c) {
     size_t bytes = sizeof *c + index_bytes(c->vectors) + columns_bytes(c->columns) +
+                   (c->taste == NULL ? 0 : index_bytes(c->taste)) +
                    roaring_bitmap_portable_size_in_bytes(c->live) +
                    c->tail.n * (sizeof *c->tail.rows + sizeof *c->tail.before);
     for (int i = 0; i < CATALOGUE_NAMES_N; i++) {

@@ -27,13 +27,15 @@ struct catalogue {
     uint32_t end[CATALOGUE_NAMES_N]; /* the next number to give; none is ever given twice */
     roaring_bitmap_t *live;          /* items that exist */
     struct index *vectors;           /* of live items */
-    struct columns *columns;         /* attributes of live items */
-    uint64_t sequence;               /* of the newest change it reflects */
-    uint64_t events;                 /* in the store at that moment */
-    uint64_t removed_sequence;       /* of the last change that removed events */
-    struct tail tail;                /* events that the store's index doesn't have yet */
-    void *owner;                     /* the store */
-    struct catalogue *next;          /* the store's, for a list of them */
+    struct index *taste;             /* taste vectors of live items; NULL = none */
+    uint32_t taste_dim;
+    struct columns *columns;   /* attributes of live items */
+    uint64_t sequence;         /* of the newest change it reflects */
+    uint64_t events;           /* in the store at that moment */
+    uint64_t removed_sequence; /* of the last change that removed events */
+    struct tail tail;          /* events that the store's index doesn't have yet */
+    void *owner;               /* the store */
+    struct catalogue *next;    /* the store's, for a list of them */
 };
 
 /* `vectors`: of their index; its ctx becomes `owner`, and its functions get the catalogue as ctx. */
@@ -64,6 +66,23 @@ int catalogue_search(const struct catalogue *c, const struct store_search *q, st
                      uint32_t *n, u2i_error_t *err);
 int catalogue_rank(const struct catalogue *c, const struct store_rank *q, struct hit *out,
                    uint32_t *n, u2i_error_t *err);
+
+/* As store_ops.matches. */
+int catalogue_matches(const struct catalogue *c, const struct filter *filter,
+                      const roaring_bitmap_t *among, roaring_bitmap_t **out, u2i_error_t *err);
+
+/* As store_ops.match and store_ops.attr. */
+int catalogue_match(const struct catalogue *c, const struct filter *filter, const uint32_t *rows,
+                    uint32_t n, bool *passes, u2i_error_t *err);
+int catalogue_attr(const struct catalogue *c, const struct attr_path *path, const uint32_t *rows,
+                   uint32_t n, struct attr_value *out, u2i_error_t *err);
+
+/* Takes `fresh` (NULL = none) in the place of the taste vectors and gives the old ones out, to be freed
+ * without a lock. Rows that are not live are removed from it. */
+struct index *catalogue_exchange_taste(struct catalogue *c, struct index *fresh, uint32_t dim);
+/* As store_ops.put_taste. */
+int catalogue_put_taste(struct catalogue *c, const uint32_t *rows, const float *vectors, size_t n,
+                        uint32_t dim, u2i_error_t *err);
 
 size_t catalogue_bytes(const struct catalogue *c); /* memory held */
 

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/topk.h"
+#include "filter/attr.h"
 #include "filter/filter.h"
 #include "index/index.h"
 #include "u2i.h"
@@ -107,7 +108,18 @@ struct store_listener {
 
 /* ---- Searching ------------------------------------------------------------------------------ */
 
-enum store_space { STORE_CONTENT = 0 }; /* taste and user vectors will be further ones */
+/* Vectors of items: of their content, unit length, durable with the item; and of taste, learnt from
+ * events, of any length, given by store_ops.exchange_taste(). */
+enum store_space { STORE_CONTENT = 0, STORE_TASTE = 1 };
+
+/* All vectors of a derived space. */
+struct store_vectors {
+    uint32_t dim;
+    double norm_max; /* none is longer, now or later */
+    const uint32_t *rows;
+    const float *vectors; /* [n][dim] */
+    size_t n;
+};
 
 /* How a search went. */
 struct store_explain {
@@ -120,11 +132,23 @@ struct store_explain {
 /* What an index says of a search, told so; `passing` is the caller's to set. */
 struct store_explain store_explain_index(const struct index_explain *why);
 
+/* What the stores share of taste spaces: an index of the vectors, built and ready for searches under
+ * `lock`, but in nobody's use yet; the caller holds no lock. U2I_ENOMEM. */
+struct store_taste_options {
+    const struct index_config *config;
+    pthread_rwlock_t *lock;
+    struct log log;
+};
+int store_taste_new(const struct store_vectors *v, const struct store_taste_options *opt,
+                    struct index **out, u2i_error_t *err);
+
 struct store_search {
     enum store_space space;
-    const float *vector; /* dim floats, unit length */
+    const float
+        *vector; /* content: dim floats, unit length; taste: as many as were given, any length */
     uint32_t k;
     const struct filter *filter;     /* NULL = all live items */
+    const roaring_bitmap_t *among;   /* only these rows; NULL = all live items */
     const roaring_bitmap_t *exclude; /* rows; NULL = none */
     const struct deadline *deadline; /* may be NULL */
     struct store_explain *explain;   /* out; may be NULL */
@@ -136,6 +160,7 @@ struct store_rank {
     store_score_fn score;
     const void *ctx;
     uint32_t k;
+    const roaring_bitmap_t *among; /* only these rows are looked at; NULL = all live items */
     const struct filter *filter;
     const roaring_bitmap_t *exclude;
     const struct deadline *deadline;
@@ -172,6 +197,16 @@ struct store_ops {
      * may do what a listener may do. */
     void (*alone)(struct store *s, void (*fn)(void *ctx), void *ctx);
 
+    /* Taste vectors, all of them at once: an index of them is made beside the one in use, then takes its
+     * place in one moment, in which `swap` runs too, as with alone(). Rows that are not live are left
+     * out. v NULL: no item has one any more. Not durable. One call at a time; outside of a read section. U2I_ENOMEM. */
+    int (*exchange_taste)(struct store *s, const struct store_vectors *v, void (*swap)(void *ctx),
+                          void *ctx, u2i_error_t *err);
+    /* Sets single ones, of live rows (others are skipped), or with vectors NULL removes them; nothing
+     * happens where there is no taste space, or one of another dim. U2I_ENOMEM. */
+    int (*put_taste)(struct store *s, const uint32_t *rows, const float *vectors, size_t n,
+                     uint32_t dim, u2i_error_t *err);
+
     /* Reads that stand alone, outside of a read section. Strings passed to callbacks are valid during
      * the call; the callback must not write. Each sees one moment of the store. */
     int (*scan_items)(struct store *s, store_item_fn fn, void *ctx, u2i_error_t *err); /* by row */
@@ -200,6 +235,7 @@ struct store_ops {
     const char *(*user_id)(struct store *s, uint32_t row);
     const char *(*action_name)(struct store *s, uint16_t number);
     uint32_t (*user_end)(struct store *s); /* one past the highest user row */
+    uint32_t (*item_end)(struct store *s); /* the same for items */
     bool (*item_live)(struct store *s, uint32_t row);
     const float *(*vector)(struct store *s, enum store_space space, uint32_t row); /* NULL = none */
     /* Best first, equal scores by id, into out[k]. */
@@ -207,6 +243,15 @@ struct store_ops {
                   u2i_error_t *err);
     int (*rank)(struct store *s, const struct store_rank *q, struct hit *out, uint32_t *n,
                 u2i_error_t *err);
+    /* Which of the rows `among` (NULL: of all) are live and pass the filter (NULL: all that are live); the
+     * caller's to free. U2I_ENOMEM, U2I_ETIMEOUT. */
+    int (*matches)(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
+                   roaring_bitmap_t **out, u2i_error_t *err);
+    /* The same, and one attribute, for some rows: passes[i], out[i] of rows[i]. U2I_ENOMEM. */
+    int (*match)(struct store *s, const struct filter *filter, const uint32_t *rows, uint32_t n,
+                 bool *passes, u2i_error_t *err);
+    int (*attr)(struct store *s, const struct attr_path *path, const uint32_t *rows, uint32_t n,
+                struct attr_value *out, u2i_error_t *err);
     /* A copy of the texts, valid until the arena is freed; vector is that of vector(). U2I_ENOTFOUND. */
     int (*get_item)(struct store *s, uint32_t row, struct arena *a, struct store_item *out,
                     u2i_error_t *err);

@@ -28,6 +28,24 @@ class Init(common.Case):
         self.assertIn("--set", self.run_u2i("init", "b.db", "--set", "nosuch.thing=4", code=2).err)
         self.assertEqual([f for f in os.listdir(self.dir) if f.startswith("b.db")], [])
 
+    def test_help_lists_the_presets_and_each_can_be_used(self):
+        listed = self.run_u2i("init", "--help").out.split("\nPresets\n")[1].split("\n\n")[0]
+        names = [line.split()[0] for line in listed.splitlines() if line[:3].strip()]
+        self.assertEqual(names, ["ecommerce", "content", "recruitment", "dating"])
+        for name in names:
+            self.run_u2i("init", f"{name}.db", "--preset", name)
+            self.assertIn("explore", self.run_u2i("config", f"{name}.db", "get", "rules").out)
+            self.assertIn(name, self.run_u2i("man").out)
+
+    def test_a_setting_comes_after_the_preset(self):
+        self.run_u2i("init", "a.db", "--set", "popular_blend=0.1", "-p", "ecommerce")
+        self.assertEqual(self.run_u2i("config", "a.db", "get", "popular_blend").out.strip(), "0.1")
+
+    def test_an_unknown_preset_leaves_no_file_and_names_the_known_ones(self):
+        err = self.run_u2i("init", "b.db", "--preset", "shop", code=2).err
+        self.assertIn("ecommerce, content, recruitment and dating", err)
+        self.assertEqual([f for f in os.listdir(self.dir) if f.startswith("b.db")], [])
+
     def test_store_in_memory_is_refused(self):
         self.assertIn("name a file", self.run_u2i("init", ":memory:", code=2).err)
 

@@ -1,12 +1,14 @@
 /* The columns against the walk over one item: random items, random filters, rows put, replaced and
  * removed in random order. For each filter the bitmap must be exactly the rows of which
  * filter_item() says yes. The two share the operators on single values, which test_filter.c pins
- * down, and nothing else: not the normal form, nor codes, bounds, sets, chunks or masks.
+ * down, and nothing else: not the normal form, nor codes, bounds, sets, chunks or masks. Likewise
+ * filter_match() for some rows, and single values read from the columns and from an item.
  *
  * U2I_SEED=n repeats a run; it is printed when something differs. */
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/rng.h"
+#include "filter/attr.h"
 #include "filter/filter.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +22,8 @@
 #define ROUNDS  12u
 #define CHANGES 3000u
 #define FILTERS 60u
+#define ASKED   500u /* rows asked about by themselves */
+#define PATHS   40u
 
 struct world {
     struct rng rng;
@@ -350,6 +354,83 @@ static void check_filter(struct world *w, const struct filter *f, const char *te
     roaring_bitmap_free(found);
 }
 
+static void check_match(struct world *w, const struct filter *f, const char *text) {
+    const struct filter_rows rows = {w->columns, w->ids, w->live};
+    uint32_t which[ASKED];
+    bool passes[ASKED];
+    u2i_error_t err;
+    for (uint32_t i = 0; i < ASKED; i++) {
+        do {
+            which[i] = below(w, ROWS);
+        } while (w->items[which[i]] == NULL);
+    }
+    assert_int_equal(filter_match(f, &rows, which, ASKED, passes, &err), U2I_OK);
+    for (uint32_t i = 0; i < ASKED; i++) {
+        const char *const id = intern_name(w->ids, which[i], NULL);
+        if (passes[i] != filter_item(f, id, w->items[which[i]])) {
+            fail_msg("seed %llu: row %u: filter_match() says %d: %s", (unsigned long long)w->seed,
+                     which[i], passes[i], text);
+        }
+    }
+}
+
+/* ---- Single values -------------------------------------------------------------------------- */
+
+static struct attr_path *random_path(struct world *w, struct buf *text) {
+    struct attr_path *path = NULL;
+    u2i_error_t err;
+    buf_reset(text);
+    if (below(w, 10) == 0) {
+        buf_puts(text, "category");
+    } else {
+        buf_printf(text, "attrs[\"%s\"]", PICK(w, keys));
+        for (uint32_t i = below(w, 4); i > 0; i--) {
+            if (below(w, 3) == 0) {
+                buf_printf(text, "[%u]", below(w, 3));
+            } else {
+                buf_printf(text, "[\"%s\"]", PICK(w, keys));
+            }
+        }
+    }
+    assert_int_equal(attr_path_parse(text->data, text->len, &path, &err), U2I_OK);
+    return path;
+}
+
+static bool same_value(const struct attr_value *a, const struct attr_value *b) {
+    bool same = a->type == b->type && a->key == b->key && a->n == b->n && a->number == b->number &&
+                (a->key == 0) == (a->type == ATTR_MISSING);
+    if (same && (a->type == ATTR_INT || a->type == ATTR_BOOL)) {
+        same = a->i == b->i;
+    }
+    if (same && a->type == ATTR_STRING) {
+        same = memcmp(a->s, b->s, a->n) == 0;
+    }
+    for (uint32_t i = 0; same && a->type == ATTR_ARRAY && i < a->n; i++) {
+        struct attr_value x, y;
+        attr_element(a, i, &x);
+        attr_element(b, i, &y);
+        same = same_value(&x, &y);
+    }
+    return same;
+}
+
+static void check_path(struct world *w, const struct attr_path *path, const char *text) {
+    struct attr_column column;
+    u2i_error_t err;
+    assert_int_equal(attr_column_find(w->columns, path, &column, &err), U2I_OK);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        struct attr_value expected = {.type = ATTR_MISSING}, found;
+        if (w->items[row] != NULL) {
+            attrs_get(w->items[row], path, &expected);
+        }
+        columns_get(&column, row, &found);
+        if (!same_value(&expected, &found)) {
+            fail_msg("seed %llu: row %u has another %s in the columns", (unsigned long long)w->seed,
+                     row, text);
+        }
+    }
+}
+
 static uint64_t choose_seed(void) {
     const char *const given = getenv("U2I_SEED");
     return given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
@@ -372,7 +453,13 @@ static void bitmap_is_what_row_by_row_evaluation_says(void **state) {
         for (uint32_t i = 0; i < FILTERS; i++) {
             struct filter *const f = random_filter(w, &text);
             check_filter(w, f, text.data);
+            check_match(w, f, text.data);
             filter_free(f);
+        }
+        for (uint32_t i = 0; i < PATHS; i++) {
+            struct attr_path *const path = random_path(w, &text);
+            check_path(w, path, text.data);
+            attr_path_free(path);
         }
     }
 

@@ -282,6 +282,103 @@ static void a_search_past_its_deadline_says_so(void **state) {
     f->s->ops->read_end(f->s);
 }
 
+/* ---- Taste ---------------------------------------------------------------------------------------- */
+
+static void suite_count_swap(void *ctx) {
+    (*(int *)ctx)++;
+}
+
+/* Three items, and taste vectors of two dimensions for them and for one that doesn't exist. */
+static void suite_put_taste(struct store *s, int *swaps) {
+    u2i_error_t err;
+    const struct store_item items[] = {{.id = "a", .attrs_json = "{\"price\": 1}"},
+                                       {.id = "b", .attrs_json = "{\"price\": 2}"},
+                                       {.id = "c", .attrs_json = "{\"price\": 3}"}};
+    const uint32_t rows[] = {0, 1, 2, 3};
+    const float vectors[] = {1, 0, 0, 2, -1, 0, 9, 9};
+    const struct store_vectors v = {2, 13, rows, vectors, 4};
+    SUITE_OK(s->ops->put_items(s, items, 3, &err));
+    SUITE_OK(s->ops->exchange_taste(s, &v, suite_count_swap, swaps, &err));
+}
+
+static uint32_t suite_search_taste(struct store *s, const char *filter, struct hit *out) {
+    u2i_error_t err;
+    struct filter *f = NULL;
+    const float vector[] = {1, 1};
+    uint32_t n;
+    if (filter != NULL) {
+        SUITE_OK(filter_parse(filter, strlen(filter), NULL, 0, &f, &err));
+    }
+    const struct store_search q = {.space = STORE_TASTE, .vector = vector, .k = 8, .filter = f};
+    SUITE_OK(s->ops->read_begin(s, &err));
+    SUITE_OK(s->ops->search(s, &q, out, &n, &err));
+    s->ops->read_end(s);
+    filter_free(f);
+    return n;
+}
+
+static void taste_is_searched_by_inner_product_among_live_items(void **state) {
+    struct suite *f = *state;
+    struct hit hits[8];
+    int swaps = 0;
+    assert_int_equal(suite_search_taste(f->s, NULL, hits), 0);
+    suite_put_taste(f->s, &swaps);
+    assert_int_equal(swaps, 1);
+    assert_int_equal(suite_search_taste(f->s, NULL, hits), 3);
+    assert_int_equal(hits[0].row, 1);
+    assert_float_equal((double)hits[0].score, 2, 1e-6);
+    assert_float_equal((double)hits[2].score, -1, 1e-6);
+    assert_int_equal(suite_search_taste(f->s, "price != 2", hits), 2);
+    assert_int_equal(hits[0].row, 0);
+}
+
+static void taste_of_a_deleted_item_is_gone_and_of_a_new_one_is_found(void **state) {
+    struct suite *f = *state;
+    struct store *s = f->s;
+    u2i_error_t err;
+    struct hit hits[8];
+    int swaps = 0;
+    const char *const gone[] = {"b"};
+    const struct store_item fresh = {.id = "d"};
+    const uint32_t rows[] = {3, 4};
+    const float vectors[] = {5, 5, 7, 7};
+    suite_put_taste(s, &swaps);
+    SUITE_OK(s->ops->delete_items(s, gone, 1, NULL, &err));
+    SUITE_OK(s->ops->put_items(s, &fresh, 1, &err));
+    SUITE_OK(s->ops->put_taste(s, rows, vectors, 2, 2, &err));
+    assert_int_equal(suite_search_taste(s, NULL, hits), 3);
+    assert_int_equal(hits[0].row, 3);
+    assert_int_equal(hits[1].row, 0);
+    SUITE_OK(s->ops->put_taste(s, rows, NULL, 1, 2, &err));
+    SUITE_OK(s->ops->put_taste(s, rows, vectors, 1, 1, &err)); /* another dim: too late */
+    assert_int_equal(suite_search_taste(s, NULL, hits), 2);
+    SUITE_OK(s->ops->exchange_taste(s, NULL, suite_count_swap, &swaps, &err));
+    assert_int_equal(swaps, 2);
+    assert_int_equal(suite_search_taste(s, NULL, hits), 0);
+}
+
+static void matches_are_the_live_rows_that_pass(void **state) {
+    struct suite *f = *state;
+    struct store *s = f->s;
+    u2i_error_t err;
+    int swaps = 0;
+    struct filter *cheap;
+    roaring_bitmap_t *all = roaring_bitmap_of(3, 0, 1, 77), *out;
+    suite_put_taste(s, &swaps);
+    SUITE_OK(filter_parse("price < 2", 9, NULL, 0, &cheap, &err));
+    SUITE_OK(s->ops->read_begin(s, &err));
+    SUITE_OK(s->ops->matches(s, NULL, all, &out, &err));
+    assert_int_equal(roaring_bitmap_get_cardinality(out), 2);
+    roaring_bitmap_free(out);
+    SUITE_OK(s->ops->matches(s, cheap, all, &out, &err));
+    assert_int_equal(roaring_bitmap_get_cardinality(out), 1);
+    assert_true(roaring_bitmap_contains(out, 0));
+    s->ops->read_end(s);
+    roaring_bitmap_free(out);
+    roaring_bitmap_free(all);
+    filter_free(cheap);
+}
+
 /* ---- Events --------------------------------------------------------------------------------------- */
 
 static void events_are_read_back_in_the_order_recorded(void **state) {
@@ -537,6 +634,9 @@ static const struct suite_promise promises[] = {
     SUITE_PROMISE(a_replaced_item_is_found_as_it_is_now),
     SUITE_PROMISE(ranking_covers_items_without_a_vector),
     SUITE_PROMISE(a_search_past_its_deadline_says_so),
+    SUITE_PROMISE(taste_is_searched_by_inner_product_among_live_items),
+    SUITE_PROMISE(taste_of_a_deleted_item_is_gone_and_of_a_new_one_is_found),
+    SUITE_PROMISE(matches_are_the_live_rows_that_pass),
     SUITE_PROMISE(events_are_read_back_in_the_order_recorded),
     SUITE_PROMISE(a_repeated_event_id_is_skipped),
     SUITE_PROMISE(an_unknown_item_refuses_the_whole_batch),

@@ -52,7 +52,7 @@ void memory_index_rows(struct memory_store *m, const uint32_t *rows, size_t n) {
 static int memory_index_allow(const struct memory_store *m, const struct store_search *q,
                               roaring_bitmap_t **out, u2i_error_t *err) {
     *out = NULL;
-    if (q->filter == NULL) {
+    if (q->filter == NULL && q->among == NULL) {
         return U2I_OK;
     }
     roaring_bitmap_t *allow = roaring_bitmap_create();
@@ -64,7 +64,8 @@ static int memory_index_allow(const struct memory_store *m, const struct store_s
             roaring_bitmap_free(allow);
             return error_set(err, U2I_ETIMEOUT, "the search ran out of time");
         }
-        if (m->items[row].vector != NULL && memory_row_passes(m, row, q->filter, NULL)) {
+        const bool asked = q->among == NULL || roaring_bitmap_contains(q->among, row);
+        if (asked && memory_row_passes(m, row, q->filter, NULL)) {
             roaring_bitmap_add(allow, row);
         }
     }
@@ -72,8 +73,9 @@ static int memory_index_allow(const struct memory_store *m, const struct store_s
     return U2I_OK;
 }
 
-int memory_index_search(const struct memory_store *m, const struct store_search *q, struct hit *out,
-                        uint32_t *n, u2i_error_t *err) {
+int memory_index_search(const struct memory_store *m, const struct index *space,
+                        const struct store_search *q, struct hit *out, uint32_t *n,
+                        u2i_error_t *err) {
     roaring_bitmap_t *allow;
     struct index_explain why;
     U2I_TRY(memory_index_allow(m, q, &allow, err));
@@ -84,12 +86,12 @@ int memory_index_search(const struct memory_store *m, const struct store_search 
                                       .tie = memory_index_tie,
                                       .tie_ctx = m,
                                       .deadline = q->deadline};
-    const int rc = index_search(m->index, &query, out, n, &why, err);
+    const int rc = index_search(space, &query, out, n, &why, err);
     if (rc == U2I_OK && q->explain != NULL) {
         *q->explain = store_explain_index(&why);
         q->explain->passing = why.graph       ? why.walk.passing
                               : allow != NULL ? roaring_bitmap_get_cardinality(allow)
-                                              : m->vectors_n;
+                                              : index_count(space);
     }
     if (allow != NULL) {
         roaring_bitmap_free(allow);
@@ -102,10 +104,63 @@ void memory_configure_index(struct store *s, const struct index_config *config) 
     (void)pthread_rwlock_wrlock(&m->lock);
     m->config = *config;
     index_configure(m->index, config);
+    if (m->taste != NULL) {
+        index_configure(m->taste, config);
+    }
     memory_index_rows(m, NULL, 0);
     (void)pthread_rwlock_unlock(&m->lock);
 }
 
 int memory_build_index(struct store *s, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     return index_build(memory_of(s)->index, progress, ctx, err);
+}
+
+/* ---- Taste -------------------------------------------------------------------------------------- */
+
+/* Under the lock, exclusive. */
+static int memory_set_taste(struct memory_store *m, uint32_t row, const float *vector,
+                            u2i_error_t *err) {
+    if (vector == NULL || row >= m->item_names.n || !m->items[row].live) {
+        index_remove(m->taste, row);
+        return U2I_OK;
+    }
+    return index_set(m->taste, row, vector, err);
+}
+
+int memory_exchange_taste(struct store *s, const struct store_vectors *v, void (*swap)(void *ctx),
+                          void *ctx, u2i_error_t *err) {
+    struct memory_store *m = memory_of(s);
+    struct index *fresh = NULL;
+    if (v != NULL) {
+        (void)pthread_rwlock_rdlock(&m->lock);
+        const struct index_config config = m->config;
+        (void)pthread_rwlock_unlock(&m->lock);
+        const struct store_taste_options opt = {&config, &m->lock, m->log};
+        U2I_TRY(store_taste_new(v, &opt, &fresh, err));
+    }
+    (void)pthread_rwlock_wrlock(&m->lock);
+    struct index *const old = m->taste;
+    m->taste = fresh;
+    m->taste_dim = v == NULL ? 0 : v->dim;
+    for (size_t i = 0; fresh != NULL && i < v->n; i++) {
+        if (v->rows[i] >= m->item_names.n || !m->items[v->rows[i]].live) {
+            index_remove(fresh, v->rows[i]);
+        }
+    }
+    swap(ctx);
+    (void)pthread_rwlock_unlock(&m->lock);
+    index_free(old);
+    return U2I_OK;
+}
+
+int memory_put_taste(struct store *s, const uint32_t *rows, const float *vectors, size_t n,
+                     uint32_t dim, u2i_error_t *err) {
+    struct memory_store *m = memory_of(s);
+    int rc = U2I_OK;
+    (void)pthread_rwlock_wrlock(&m->lock);
+    for (size_t i = 0; i < n && rc == U2I_OK && m->taste != NULL && m->taste_dim == dim; i++) {
+        rc = memory_set_taste(m, rows[i], vectors == NULL ? NULL : vectors + i * dim, err);
+    }
+    (void)pthread_rwlock_unlock(&m->lock);
+    return rc;
 }

@@ -85,7 +85,10 @@ struct memory_store {
     size_t vectors_n;    /* of live items */
     struct index *index; /* of their vectors, if `indexed` */
     bool indexed;
-    size_t index_from; /* there was no memory for it: not before there are as many vectors */
+    size_t index_from;   /* there was no memory for it: not before there are as many vectors */
+    struct index *taste; /* taste vectors of live items; NULL = none */
+    uint32_t taste_dim;
+    struct log log;
 };
 
 static inline struct memory_store *memory_of(struct store *s) {
@@ -99,10 +102,15 @@ void memory_user_clear(struct memory_user *user);
 /* memory_index.c; under the lock */
 /* Brings the index up to date after changes of the vectors of these rows. Exclusive. */
 void memory_index_rows(struct memory_store *m, const uint32_t *rows, size_t n);
-/* memory_search() by the index. */
-int memory_index_search(const struct memory_store *m, const struct store_search *q, struct hit *out,
-                        uint32_t *n, u2i_error_t *err);
-/* These two take the lock by themselves. */
+/* memory_search() by an index of m. */
+int memory_index_search(const struct memory_store *m, const struct index *space,
+                        const struct store_search *q, struct hit *out, uint32_t *n,
+                        u2i_error_t *err);
+/* These take the lock by themselves. */
+int memory_exchange_taste(struct store *s, const struct store_vectors *v, void (*swap)(void *ctx),
+                          void *ctx, u2i_error_t *err);
+int memory_put_taste(struct store *s, const uint32_t *rows, const float *vectors, size_t n,
+                     uint32_t dim, u2i_error_t *err);
 void memory_configure_index(struct store *s, const struct index_config *config);
 int memory_build_index(struct store *s, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
 
@@ -134,6 +142,12 @@ int memory_search(struct store *s, const struct store_search *q, struct hit *out
                   u2i_error_t *err);
 int memory_rank(struct store *s, const struct store_rank *q, struct hit *out, uint32_t *n,
                 u2i_error_t *err);
+int memory_matches(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
+                   roaring_bitmap_t **out, u2i_error_t *err);
+int memory_match(struct store *s, const struct filter *filter, const uint32_t *rows, uint32_t n,
+                 bool *passes, u2i_error_t *err);
+int memory_attr(struct store *s, const struct attr_path *path, const uint32_t *rows, uint32_t n,
+                struct attr_value *out, u2i_error_t *err);
 int memory_get_item(struct store *s, uint32_t row, struct arena *a, struct store_item *out,
                     u2i_error_t *err);
 int memory_get_user(struct store *s, uint32_t row, struct arena *a, struct store_user *out,

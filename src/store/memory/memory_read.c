@@ -158,12 +158,13 @@ static bool memory_out_of_time(const struct deadline *deadline, uint32_t row) {
 int memory_search(struct store *s, const struct store_search *q, struct hit *out, uint32_t *n,
                   u2i_error_t *err) {
     const struct memory_store *m = memory_of(s);
+    const struct index *const space = q->space == STORE_TASTE ? m->taste : m->index;
     *n = 0;
-    if (q->space != STORE_CONTENT) {
-        return error_set(err, U2I_EINVAL, "there is no space %d", (int)q->space);
+    if (space == NULL) {
+        return U2I_OK;
     }
-    if (m->indexed) {
-        return memory_index_search(m, q, out, n, err);
+    if (q->space == STORE_TASTE || m->indexed) {
+        return memory_index_search(m, space, q, out, n, err);
     }
     struct store_explain why = {.search = "exact"};
     for (uint32_t row = 0; row < m->item_names.n; row++) {
@@ -171,7 +172,9 @@ int memory_search(struct store *s, const struct store_search *q, struct hit *out
             *n = 0;
             return error_set(err, U2I_ETIMEOUT, "the search ran out of time");
         }
-        if (m->items[row].vector != NULL && memory_row_passes(m, row, q->filter, q->exclude)) {
+        const bool asked = q->among == NULL || roaring_bitmap_contains(q->among, row);
+        if (asked && m->items[row].vector != NULL &&
+            memory_row_passes(m, row, q->filter, q->exclude)) {
             why.passing++;
             const float score = vec_dot(q->vector, m->items[row].vector, s->dim);
             memory_hit_insert(m, out, n, q->k, (struct hit){score, row});
@@ -193,8 +196,48 @@ int memory_rank(struct store *s, const struct store_rank *q, struct hit *out, ui
             *n = 0;
             return error_set(err, U2I_ETIMEOUT, "the ranking ran out of time");
         }
-        if (memory_row_passes(m, row, q->filter, q->exclude)) {
+        const bool asked = q->among == NULL || roaring_bitmap_contains(q->among, row);
+        if (asked && memory_row_passes(m, row, q->filter, q->exclude)) {
             memory_hit_insert(m, out, n, q->k, (struct hit){q->score(q->ctx, row), row});
+        }
+    }
+    return U2I_OK;
+}
+
+int memory_matches(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
+                   roaring_bitmap_t **out, u2i_error_t *err) {
+    const struct memory_store *m = memory_of(s);
+    *out = roaring_bitmap_create();
+    if (*out == NULL) {
+        return error_oom(err);
+    }
+    for (uint32_t row = 0; row < m->item_names.n; row++) {
+        const bool asked = among == NULL || roaring_bitmap_contains(among, row);
+        if (asked && memory_row_passes(m, row, filter, NULL)) {
+            roaring_bitmap_add(*out, row);
+        }
+    }
+    return U2I_OK;
+}
+
+int memory_match(struct store *s, const struct filter *filter, const uint32_t *rows, uint32_t n,
+                 bool *passes, u2i_error_t *err) {
+    const struct memory_store *m = memory_of(s);
+    (void)err; /* needs no memory */
+    for (uint32_t i = 0; i < n; i++) {
+        passes[i] = rows[i] < m->item_names.n && memory_row_passes(m, rows[i], filter, NULL);
+    }
+    return U2I_OK;
+}
+
+int memory_attr(struct store *s, const struct attr_path *path, const uint32_t *rows, uint32_t n,
+                struct attr_value *out, u2i_error_t *err) {
+    const struct memory_store *m = memory_of(s);
+    (void)err; /* needs no memory */
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = (struct attr_value){0};
+        if (rows[i] < m->item_names.n && m->items[rows[i]].live) {
+            attrs_get(m->items[rows[i]].attrs, path, &out[i]);
         }
     }
     return U2I_OK;

@@ -31,6 +31,7 @@ static void memory_entries_free(struct memory_entries *list) {
 static int memory_close(struct store *s) {
     struct memory_store *m = memory_of(s);
     index_free(m->index); /* first: its thread uses the lock */
+    index_free(m->taste);
     for (size_t i = 0; i < m->item_names.n; i++) {
         memory_item_clear(&m->items[i]);
     }
@@ -97,6 +98,10 @@ static uint32_t memory_user_end(struct store *s) {
     return (uint32_t)memory_of(s)->user_names.n;
 }
 
+static uint32_t memory_item_end(struct store *s) {
+    return (uint32_t)memory_of(s)->item_names.n;
+}
+
 static bool memory_item_live(struct store *s, uint32_t row) {
     const struct memory_store *m = memory_of(s);
     return row < m->item_names.n && m->items[row].live;
@@ -104,8 +109,10 @@ static bool memory_item_live(struct store *s, uint32_t row) {
 
 static const float *memory_vector(struct store *s, enum store_space space, uint32_t row) {
     const struct memory_store *m = memory_of(s);
-    const bool known = space == STORE_CONTENT && row < m->item_names.n;
-    return known ? m->items[row].vector : NULL;
+    if (space == STORE_TASTE) {
+        return m->taste == NULL ? NULL : index_vector(m->taste, row);
+    }
+    return row < m->item_names.n ? m->items[row].vector : NULL;
 }
 
 /* ---- Opening ---------------------------------------------------------------------------------- */
@@ -121,6 +128,8 @@ static const struct store_ops memory_ops = {
     .put_setting = memory_put_setting,
     .put_blob = memory_put_blob,
     .alone = memory_alone,
+    .exchange_taste = memory_exchange_taste,
+    .put_taste = memory_put_taste,
     .scan_items = memory_scan_items,
     .scan_events = memory_scan_events,
     .scan_users = memory_scan_users,
@@ -139,10 +148,14 @@ static const struct store_ops memory_ops = {
     .user_id = memory_user_id,
     .action_name = memory_action_name,
     .user_end = memory_user_end,
+    .item_end = memory_item_end,
     .item_live = memory_item_live,
     .vector = memory_vector,
     .search = memory_search,
     .rank = memory_rank,
+    .matches = memory_matches,
+    .match = memory_match,
+    .attr = memory_attr,
     .get_item = memory_get_item,
     .get_user = memory_get_user,
     .user_events = memory_user_events,
@@ -178,6 +191,7 @@ int store_memory_open(const struct store_options *opt, struct store **out, u2i_e
         return rc;
     }
     m->config = vectors.config;
+    m->log = opt->log;
     index_start(m->index, false);
     m->base.ops = &memory_ops;
     m->base.dim = opt->dim;

@@ -262,6 +262,9 @@ int memory_delete_items(struct store *s, const char *const *ids, size_t n, size_
     }
     if (rows_n > 0) {
         memory_index_rows(m, rows, rows_n);
+        for (size_t i = 0; i < rows_n && m->taste != NULL; i++) {
+            index_remove(m->taste, rows[i]);
+        }
         memory_tell_items(m, rows, rows_n);
     }
     memory_write_end(m);

@@ -329,6 +329,10 @@ static int follow_load_anew(struct lite *l, u2i_error_t *err) {
     struct catalogue *fresh;
     U2I_TRY(load_catalogue(l, &fresh, err));
     (void)pthread_rwlock_wrlock(&l->lock);
+    struct index *const taste = l->catalogue->taste; /* the file doesn't have it */
+    const uint32_t taste_dim = l->catalogue->taste_dim;
+    l->catalogue->taste = NULL;
+    (void)catalogue_exchange_taste(fresh, taste, taste_dim); /* a new one has none to give out */
     l->catalogue->next = l->retired;
     l->retired = l->catalogue;
     atomic_store(&l->any_retired, true);

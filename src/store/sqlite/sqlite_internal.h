@@ -62,7 +62,8 @@ struct lite {
 
     pthread_rwlock_t lock;
     struct catalogue *catalogue;
-    struct catalogue *retired; /* under turn: replaced ones, to be freed */
+    struct index_config index_config; /* as the engine has set it */
+    struct catalogue *retired;        /* under turn: replaced ones, to be freed */
     atomic_bool any_retired;
     pthread_rwlock_t building;
     _Atomic uint64_t applied; /* the catalogue's sequence, readable without the lock */

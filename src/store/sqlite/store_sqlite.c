@@ -98,12 +98,18 @@ static uint32_t lite_user_end(struct store *s) {
     return lite_catalogue(s)->end[CATALOGUE_USERS];
 }
 
+static uint32_t lite_item_end(struct store *s) {
+    return lite_catalogue(s)->end[CATALOGUE_ITEMS];
+}
+
 static bool lite_item_live(struct store *s, uint32_t row) {
     return catalogue_live(lite_catalogue(s), row);
 }
 
 static const float *lite_vector(struct store *s, enum store_space space, uint32_t row) {
-    return space == STORE_CONTENT ? index_vector(lite_catalogue(s)->vectors, row) : NULL;
+    const struct catalogue *c = lite_catalogue(s);
+    const struct index *const vectors = space == STORE_TASTE ? c->taste : c->vectors;
+    return vectors == NULL ? NULL : index_vector(vectors, row);
 }
 
 static int lite_search(struct store *s, const struct store_search *q, struct hit *out, uint32_t *n,
@@ -116,12 +122,31 @@ static int lite_rank(struct store *s, const struct store_rank *q, struct hit *ou
     return catalogue_rank(lite_catalogue(s), q, out, n, err);
 }
 
+static int lite_matches(struct store *s, const struct filter *filter, const roaring_bitmap_t *among,
+                        roaring_bitmap_t **out, u2i_error_t *err) {
+    return catalogue_matches(lite_catalogue(s), filter, among, out, err);
+}
+
+static int lite_match(struct store *s, const struct filter *filter, const uint32_t *rows,
+                      uint32_t n, bool *passes, u2i_error_t *err) {
+    return catalogue_match(lite_catalogue(s), filter, rows, n, passes, err);
+}
+
+static int lite_attr(struct store *s, const struct attr_path *path, const uint32_t *rows,
+                     uint32_t n, struct attr_value *out, u2i_error_t *err) {
+    return catalogue_attr(lite_catalogue(s), path, rows, n, out, err);
+}
+
 /* ---- The index ------------------------------------------------------------------------------ */
 
 static void lite_configure_index(struct store *s, const struct index_config *config) {
     struct lite *l = lite_of(s);
     (void)pthread_rwlock_wrlock(&l->lock);
+    l->index_config = *config;
     index_configure(l->catalogue->vectors, config);
+    if (l->catalogue->taste != NULL) {
+        index_configure(l->catalogue->taste, config);
+    }
     (void)pthread_rwlock_unlock(&l->lock);
 }
 
@@ -135,6 +160,34 @@ static int lite_build_index(struct store *s, u2i_progress_fn progress, void *ctx
     (void)pthread_rwlock_unlock(&l->lock);
     const int rc = index_build(vectors, progress, ctx, err);
     (void)pthread_rwlock_unlock(&l->building);
+    return rc;
+}
+
+static int lite_exchange_taste(struct store *s, const struct store_vectors *v,
+                               void (*swap)(void *ctx), void *ctx, u2i_error_t *err) {
+    struct lite *l = lite_of(s);
+    struct index *fresh = NULL;
+    if (v != NULL) {
+        (void)pthread_rwlock_rdlock(&l->lock);
+        const struct index_config config = l->index_config;
+        (void)pthread_rwlock_unlock(&l->lock);
+        const struct store_taste_options opt = {&config, &l->lock, l->log};
+        U2I_TRY(store_taste_new(v, &opt, &fresh, err));
+    }
+    (void)pthread_rwlock_wrlock(&l->lock);
+    struct index *const old = catalogue_exchange_taste(l->catalogue, fresh, v == NULL ? 0 : v->dim);
+    swap(ctx);
+    (void)pthread_rwlock_unlock(&l->lock);
+    index_free(old);
+    return U2I_OK;
+}
+
+static int lite_put_taste(struct store *s, const uint32_t *rows, const float *vectors, size_t n,
+                          uint32_t dim, u2i_error_t *err) {
+    struct lite *l = lite_of(s);
+    (void)pthread_rwlock_wrlock(&l->lock);
+    const int rc = catalogue_put_taste(l->catalogue, rows, vectors, n, dim, err);
+    (void)pthread_rwlock_unlock(&l->lock);
     return rc;
 }
 
@@ -263,6 +316,8 @@ static const struct store_ops lite_ops = {
     .put_setting = change_put_setting,
     .put_blob = change_put_blob,
     .alone = lite_alone,
+    .exchange_taste = lite_exchange_taste,
+    .put_taste = lite_put_taste,
     .scan_items = scan_items,
     .scan_events = scan_events,
     .scan_users = scan_users,
@@ -281,10 +336,14 @@ static const struct store_ops lite_ops = {
     .user_id = lite_user_id,
     .action_name = lite_action_name,
     .user_end = lite_user_end,
+    .item_end = lite_item_end,
     .item_live = lite_item_live,
     .vector = lite_vector,
     .search = lite_search,
     .rank = lite_rank,
+    .matches = lite_matches,
+    .match = lite_match,
+    .attr = lite_attr,
     .get_item = reader_get_item,
     .get_user = reader_get_user,
     .user_events = reader_user_events,
@@ -300,6 +359,7 @@ static struct lite *lite_new(const char *path, const struct store_options *opt) 
     l->log = opt->log;
     l->listener = opt->listener;
     l->watch_version = -1;
+    l->index_config = (struct index_config)INDEX_CONFIG_INIT;
     atomic_store(&l->settings_moved, true);
     (void)pthread_mutex_init(&l->turn, NULL); /* default ones cannot fail on Linux */
     (void)pthread_cond_init(&l->turn_ended, NULL);
