@@ -2,6 +2,8 @@
  * model_user_new() as in service, and what could come into a list under some weights is kept: the best of each part
  * and the best of their sum with the default weights. Weighing anew is then a few thousand additions a question.
  *
+ * A model for the check has no spreads, which are dear to work out: all scores are here to be measured.
+ *
  * Items are taken in tiles that stay in the second-level cache while all questions of a block are asked, so that the
  * kernels run at the speed of the cache. A block is one task. */
 #include "base/alloc.h"
@@ -9,6 +11,7 @@
 #include "model/model_internal.h"
 #include "vec/vec.h"
 #include <assert.h>
+#include <math.h>
 
 #define EXAM_BLOCK     16u
 #define EXAM_TILE      64u
@@ -73,14 +76,28 @@ static void exam_tile(const struct exam_asking *a, const struct exam_block *b, u
     }
 }
 
-static void exam_sparse(const struct exam_asking *a, const struct exam_block *b, uint32_t i) {
+/* A dense part's scores over their spread, as model_user_new() divides queries where it knows the spread. */
+static void exam_divide(float *plane, uint32_t count) {
+    double sum = 0;
+    double squares = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        sum += (double)plane[k];
+        squares += (double)plane[k] * (double)plane[k];
+    }
+    const double mean = sum / count;
+    const double spread = sqrt(fmax(squares / count - mean * mean, 0));
+    vec_get()->scale(plane, spread > MODEL_SPREAD_MIN ? (float)(1 / spread) : 0.0f, count);
+}
+
+static void exam_finish(const struct exam_asking *a, const struct exam_block *b, uint32_t i) {
     for (uint32_t p = 0; p < a->parts_n; p++) {
         const int part = a->parts[p];
         const struct model_sums *const s = &b->users[i]->sums[part];
+        float *const plane = exam_plane(a, b, i, p);
         if (a->m->block[part].dim > 0) {
+            exam_divide(plane, a->m->count);
             continue;
         }
-        float *const plane = exam_plane(a, b, i, p);
         memset(plane, 0, a->m->count * sizeof *plane);
         for (uint32_t slot = 0; s->values != NULL && slot < s->slots; slot++) {
             const uint32_t k = model_sums_key(s, slot);
@@ -195,7 +212,7 @@ static int exam_question(const struct exam_asking *a, const struct exam_block *b
     if (b->users[i] == NULL) {
         return U2I_OK; /* nothing to recommend from: no candidates */
     }
-    exam_sparse(a, b, i);
+    exam_finish(a, b, i);
     return exam_keep_scores(a, b, i, stamp, s);
 }
 

@@ -285,6 +285,35 @@ static void model_fit_take(struct model_fitting *f) {
     }
 }
 
+/* Ease's vectors turned such that their covariance is a diagonal; before they are copied to their places. */
+static int model_fit_turn(struct model_fitting *f, u2i_error_t *err) {
+    if (f->ease == NULL || f->how->is_for_check) {
+        return U2I_OK;
+    }
+    float **const spread = &f->m->spread[MODEL_EASE];
+    *spread = alloc_array(f->ease->dim, sizeof **spread);
+    return *spread == NULL ? error_oom(err)
+                           : train_factors_turn(f->ease, *spread, &f->run->work, err);
+}
+
+/* Covariances of the other blocks. */
+static int model_fit_spreads(struct model_fitting *f) {
+    struct model *const m = f->m;
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        const struct model_block b = m->block[p];
+        if (b.dim == 0 || p == MODEL_EASE || f->how->is_for_check) {
+            continue;
+        }
+        m->spread[p] = alloc_array(model_spread_size(m, p), sizeof *m->spread[p]);
+        if (m->spread[p] == NULL) {
+            return U2I_ENOMEM;
+        }
+        U2I_TRY(model_covariance(f->run->work.threads, m->out + b.at, m->dim, m->count, b.dim,
+                                 m->spread[p]));
+    }
+    return U2I_OK;
+}
+
 static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
     struct model *const m = f->m;
     model_fit_block(m, MODEL_EASE, f->ease == NULL ? 0 : f->ease->dim);
@@ -301,19 +330,14 @@ static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
     if (rc != U2I_OK) {
         return error_oom(err);
     }
+    U2I_TRY(model_fit_turn(f, err));
     model_fit_fill(f);
     model_fit_take(f);
+    if (model_fit_spreads(f) != U2I_OK) {
+        return error_oom(err);
+    }
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        const struct model_block b = m->block[p];
         m->weight[p] = 1;
-        if (b.dim == 0) {
-            continue;
-        }
-        m->spread[p] = alloc_array((size_t)b.dim * b.dim, sizeof *m->spread[p]);
-        if (m->spread[p] == NULL || model_covariance(f->run->work.threads, m->out + b.at, m->dim,
-                                                     m->count, b.dim, m->spread[p]) != U2I_OK) {
-            return error_oom(err);
-        }
     }
     model_measure_norms(m);
     return U2I_OK;

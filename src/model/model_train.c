@@ -53,6 +53,7 @@ static int model_train_round(struct model_run *r, const struct model_fit *all,
     struct model *m = NULL;
     fit.ev = (struct model_events){plan->rounds[round].train, plan->rounds[round].train_n};
     fit.now_ms = plan->rounds[round].now_ms;
+    fit.is_for_check = true;
     fit.weight_max = 1; /* the events' weights have been divided already */
     int rc = model_fit(r, &fit, &m, err);
     if (rc == U2I_OK && model_exam_ask(r, &all->ev, plan, round, m, exam) != U2I_OK) {
@@ -216,8 +217,6 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
     U2I_TRY(model_train_final(r, fit, weights, out, err));
     model_tell(*out, fit->decay_s / 86400, "decay.days");
     (*out)->is_better = told->is_better;
-    model_tell(*out, fit->popular.quality, "popular.quality");
-    model_tell(*out, (double)fit->popular.asked, "popular.newcomers");
     model_popular_tell(&fit->popular, *out);
     model_tell(*out, told->scale.intercept, "calibration.intercept");
     model_tell(*out, told->scale.slope, "calibration.slope");
