@@ -18,7 +18,7 @@
 #define EXAM_PART_BEST 200u /* kept of each part */
 #define EXAM_SUM_BEST  400u /* and of the sum with default weights */
 #define EXAM_KEPT_MAX  (EXAM_PART_BEST * MODEL_PARTS_N + EXAM_SUM_BEST)
-#define EXAM_FLOATS    (UINT32_C(1) << 26) /* scores of a block at once: 256 MiB */
+#define EXAM_FLOATS    (UINT32_C(1) << 24) /* scores of a block at once: 64 MiB a thread */
 
 struct exam_asking {
     const struct model *m;
@@ -281,7 +281,7 @@ int model_exam_ask(const struct model_run *r, const struct model_events *ev,
     a.list = exam->list + exam->n;
     memset(a.list, 0, a.round->cases_n * sizeof *a.list);
     exam->n += a.round->cases_n;
-    const uint32_t fit = EXAM_FLOATS / (m->count * (a.parts_n + 1) + 1);
+    const uint32_t fit = EXAM_FLOATS / ((a.parts_n + 1) * m->count + 1);
     a.block = fit < 1 ? 1 : fit < EXAM_BLOCK ? fit : EXAM_BLOCK;
     return model_crew(r->work.threads, (a.round->cases_n + a.block - 1) / a.block, exam_task, &a);
 }

@@ -133,22 +133,33 @@ static bool model_fit_has(const struct model_fitting *f, enum model_part part) {
     return (f->how->parts & 1u << part) != 0;
 }
 
+/* Bytes at the peak: events, matrices, vectors of all parts side by side and apart, and what ease takes for
+ * itself, which is more than any other learner does. */
+static uint64_t model_fit_needs(const struct model_fitting *f,
+                                const struct train_ease_options *opt) {
+    const uint64_t events = 2 * (uint64_t)f->how->ev.n * sizeof(struct train_event);
+    const uint64_t vectors =
+        (uint64_t)f->m->count * (3 * FIT_EASE_RANK + FIT_SEQUENCE_KEEP) * sizeof(float);
+    return events + 3 * (uint64_t)train_matrix_bytes(f->x) + vectors + train_ease_memory(f->x, opt);
+}
+
 /* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
 static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
     struct train_ease_options opt = {
         .lambda = f->lambda, .rank = FIT_EASE_RANK, .seed = f->run->in->seed + 1};
+    struct train_matrix *faded = NULL;
     if ((f->m->count > FIT_EASE_EXACT && f->users > FIT_EASE_EXACT) ||
-        train_ease_memory(f->x, &opt) > f->run->memory_max) {
+        model_fit_needs(f, &opt) > f->run->memory_max) {
         opt.form = TRAIN_EASE_LOW_RANK;
     }
-    const uint64_t needed = train_ease_memory(f->x, &opt);
-    if (needed > f->run->memory_max) {
+    const uint64_t needs = model_fit_needs(f, &opt);
+    if (needs > f->run->memory_max) {
         return error_set(err, U2I_ENOMEM,
-                         "training %" PRIu32 " items needs %" PRIu64 " MB, allowed are %" PRIu64,
-                         f->m->count, needed >> 20, f->run->memory_max >> 20);
+                         "training %" PRIu32 " items on %zu events needs %" PRIu64 " MB, %" PRIu64
+                         " may be used",
+                         f->m->count, f->how->ev.n, needs >> 20, f->run->memory_max >> 20);
     }
     U2I_TRY(model_step(f->run, "ease", err));
-    struct train_matrix *faded = NULL;
     if (f->how->decay_s > 0) {
         U2I_TRY(model_fit_matrix(f, f->how->decay_s, &faded, err));
     }

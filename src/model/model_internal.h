@@ -188,6 +188,7 @@ struct model_round {
 struct model_check_plan {
     enum model_check kind;
     float positive; /* what is to be guessed weighs at least this */
+    bool is_long;   /* the log is long enough for a calendar */
     uint32_t asked; /* cases of all rounds */
     struct model_round rounds[MODEL_ROUNDS_MAX];
     uint32_t n;

@@ -164,7 +164,7 @@ static int model_train_check(struct model_run *r, struct model_fit *all, float *
         (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan.n); /* fits */
         r->step = step;
         rc = model_train_round(r, all, &plan, i, &exam, err);
-        if (rc == U2I_OK && plan.kind == MODEL_CHECK_TIME && (exam.parts & 1u << MODEL_EASE) != 0) {
+        if (rc == U2I_OK && plan.kind == MODEL_CHECK_TIME && plan.is_long && (exam.parts & 1u << MODEL_EASE) != 0) {
             rc = model_train_decay(r, all, &plan, &exam, err);
         }
     }
