@@ -179,18 +179,26 @@ static double ndcg10(const uint32_t *list, uint32_t n, const uint8_t *truth, uin
     return dcg / ideal;
 }
 
-/* Trains on what was before the .85 quantile of time and asks as a service would: the check's figure, anew. */
-static double replay(const struct world *w, const struct model *chosen, uint32_t *asked) {
-    struct world before = *w;
+static int compare_times(const void *pa, const void *pb) {
+    const int64_t a = *(const int64_t *)pa;
+    const int64_t b = *(const int64_t *)pb;
+    return (a > b) - (a < b);
+}
+
+/* The moment before which .85 of the events were. */
+static int64_t replay_moment(const struct world *w) {
     int64_t *times = alloc_array(w->n, sizeof *times);
-    for (size_t i = 0; i < w->n; i++) { /* insertion sort: few */
-        size_t at = i;
-        for (; at > 0 && times[at - 1] > w->events[i].time_ms; at--) {
-            times[at] = times[at - 1];
-        }
-        times[at] = w->events[i].time_ms;
+    for (size_t i = 0; i < w->n; i++) {
+        times[i] = w->events[i].time_ms;
     }
+    qsort(times, w->n, sizeof *times, compare_times);
     const int64_t at = times[(size_t)((double)(w->n - 1) * .85)];
+    mem_free(times);
+    return at;
+}
+
+static struct model *replay_model(const struct world *w, int64_t at) {
+    struct world before = *w;
     before.events = alloc_array(w->n, sizeof *before.events);
     before.n = 0;
     for (size_t i = 0; i < w->n; i++) {
@@ -202,60 +210,80 @@ static double replay(const struct world *w, const struct model *chosen, uint32_t
     in.parts = 1u << MODEL_EASE;
     in.now_ms = at;
     struct model *m = world_train(&in);
+    mem_free(before.events);
+    return m;
+}
+
+struct replay_user {
+    struct model_event events[100];
+    size_t n;
+    uint8_t touched[200], truth[200];
+    uint32_t truths;
+};
+
+/* False if a check would not ask the user. */
+static bool replay_user(const struct world *w, uint32_t user, int64_t at, struct replay_user *out) {
+    uint8_t ever[200] = {0};
+    uint32_t wanted = 0;
+    *out = (struct replay_user){.n = 0};
+    for (size_t i = 0; i < w->n; i++) {
+        const struct train_event *e = &w->events[i];
+        if (e->user == user) {
+            wanted += ever[e->item] == 0;
+            ever[e->item] = 1;
+            if (e->time_ms < at) {
+                out->touched[e->item] = 1;
+                out->events[out->n++] = (struct model_event){e->time_ms, e->item, e->weight};
+            }
+        }
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        const struct train_event *e = &w->events[i];
+        if (e->user == user && e->time_ms >= at && !out->touched[e->item] && !out->truth[e->item]) {
+            out->truth[e->item] = 1;
+            out->truths++;
+        }
+    }
+    return wanted >= 3 && out->n >= 2 && out->truths > 0;
+}
+
+/* NDCG@10 of what the model lists for the user. */
+static double replay_ask(const struct model *m, struct replay_user *r) {
+    struct arena a = {0};
+    const struct model_question q = {.events = r->events, .n = r->n};
+    struct model_user *user = NULL;
+    uint32_t list[10] = {0};
+    assert_int_equal(model_user_new(m, &q, &a, &user, NULL), U2I_OK);
+    for (uint32_t n = 0; n < 10; n++) {
+        double most = -1e30;
+        for (uint32_t k = 0; k < model_count(m); k++) {
+            const uint32_t row = model_row(m, k);
+            const double score = (double)world_total(user, m, row);
+            if (!r->touched[row] && score > most) {
+                most = score;
+                list[n] = row;
+            }
+        }
+        r->touched[list[n]] = 1;
+    }
+    arena_free(&a);
+    return ndcg10(list, 10, r->truth, r->truths);
+}
+
+/* Trains on what was before the .85 quantile of time and asks as a service would: the check's figure, anew. */
+static double replay(const struct world *w, uint32_t *asked) {
+    const int64_t at = replay_moment(w);
+    struct model *m = replay_model(w, at);
     double sum = 0;
     *asked = 0;
-    (void)chosen;
     for (uint32_t u = 0; u < w->users; u++) {
-        struct model_event events[100];
-        uint8_t touched[200] = {0}, truth[200] = {0}, ever[200] = {0};
-        uint32_t truths = 0, wanted = 0;
-        size_t n = 0;
-        for (size_t i = 0; i < w->n; i++) {
-            const struct train_event *e = &w->events[i];
-            if (e->user == u) {
-                wanted += ever[e->item] == 0;
-                ever[e->item] = 1;
-                if (e->time_ms < at) {
-                    touched[e->item] = 1;
-                    events[n++] = (struct model_event){e->time_ms, e->item, e->weight};
-                }
-            }
+        struct replay_user r;
+        if (replay_user(w, u, at, &r)) {
+            sum += replay_ask(m, &r);
+            (*asked)++;
         }
-        for (size_t i = 0; i < w->n; i++) {
-            const struct train_event *e = &w->events[i];
-            if (e->user == u && e->time_ms >= at && !touched[e->item] && !truth[e->item]) {
-                truth[e->item] = 1;
-                truths++;
-            }
-        }
-        if (wanted < 3 || n < 2 || truths == 0) {
-            continue;
-        }
-        struct arena a = {0};
-        const struct model_question q = {.events = events, .n = n};
-        struct model_user *user = NULL;
-        assert_int_equal(model_user_new(m, &q, &a, &user, NULL), U2I_OK);
-        uint32_t list[10];
-        uint32_t listed = 0;
-        for (; listed < 10; listed++) {
-            double most = -1e30;
-            for (uint32_t k = 0; k < model_count(m); k++) {
-                const uint32_t row = model_row(m, k);
-                const double score = (double)world_total(user, m, row);
-                if (!touched[row] && score > most) {
-                    most = score;
-                    list[listed] = row;
-                }
-            }
-            touched[list[listed]] = 1;
-        }
-        sum += ndcg10(list, listed, truth, truths);
-        (*asked)++;
-        arena_free(&a);
     }
     model_free(m);
-    mem_free(before.events);
-    mem_free(times);
     return sum / *asked;
 }
 
@@ -271,7 +299,7 @@ static void figures_are_those_of_a_replay(void **state) {
     struct model *m = world_train(&in);
     uint32_t asked = 0;
     const double ours = world_figure(m, "check.ndcg10");
-    const double theirs = replay(&w, m, &asked);
+    const double theirs = replay(&w, &asked);
     assert_int_equal(asked, (int)world_figure(m, "check.questions"));
     assert_true(fabs(ours - theirs) < 0.002); /* rounding may change places of equals */
     model_free(m);
