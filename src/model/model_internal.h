@@ -247,6 +247,10 @@ int model_choose(const struct model_run *r, const struct model_exam *exam,
 int model_calibrate(const struct model_exam *exam, const float *weights,
                     struct model_scale *out); /* U2I_ENOMEM */
 
+/* Exchanges the ease of two models for the check that are of the same items; false, and nothing done, if they
+ * aren't (model_weights.c). */
+bool model_swap_ease(struct model *a, struct model *b);
+
 /* The covariance of n rows of dim floats (stride apart), [dim][dim] (model_spread.c). U2I_ENOMEM. */
 int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_t n, uint32_t dim,
                      float *out);

@@ -46,50 +46,82 @@ static uint32_t model_train_parts(const struct model_input *in) {
 
 /* ---- The check -------------------------------------------------------------------------------- */
 
-static int model_train_round(struct model_run *r, const struct model_fit *all,
-                             const struct model_check_plan *plan, uint32_t round,
-                             struct model_exam *exam, u2i_error_t *err) {
+/* A round's training, and its end: what is asked is asked then. *out NULL: nothing was wanted in it. */
+static int model_train_fit(struct model_run *r, const struct model_fit *all,
+                           const struct model_round *round, struct model **out, u2i_error_t *err) {
     struct model_fit fit = *all;
-    struct model *m = NULL;
-    fit.ev = (struct model_events){plan->rounds[round].train, plan->rounds[round].train_n};
-    fit.now_ms = plan->rounds[round].now_ms;
+    fit.ev = (struct model_events){round->train, round->train_n};
+    fit.now_ms = round->now_ms;
     fit.is_for_check = true;
     fit.weight_max = 1; /* the events' weights have been divided already */
-    int rc = model_fit(r, &fit, &m, err);
-    if (rc == U2I_OK && model_exam_ask(r, &all->ev, plan, round, m, exam) != U2I_OK) {
-        rc = error_oom(err);
-    }
-    model_free(m);
-    return rc == U2I_ENOTFOUND ? U2I_OK : rc; /* a round without anything wanted asks nothing */
+    const int rc = model_fit(r, &fit, out, err);
+    return rc == U2I_ENOTFOUND ? U2I_OK : rc;
 }
 
-/* Whether old events should fade in ease's training. Tastes in films last, a shop's range doesn't; so a replay is
- * trained both ways, with ease alone, and *exam, of the lasting way, made anew where fading won. */
-static int model_train_decay(struct model_run *r, struct model_fit *all,
-                             const struct model_check_plan *plan, struct model_exam *exam,
-                             u2i_error_t *err) {
-    struct model_exam faded = {0};
-    struct model_fit fit = *all;
-    double *const quality = alloc_array((size_t)exam->n * 2 + 1, sizeof *quality);
+struct model_checking {
+    struct model_run *run;
+    struct model_fit *all;
+    const struct model_check_plan *plan;
+    struct model_exam exam;
+};
+
+static int model_train_ask(struct model_checking *c, uint32_t round, const struct model *m,
+                           struct model_exam *exam, u2i_error_t *err) {
+    const int rc = model_exam_ask(c->run, &c->all->ev, c->plan, round, m, exam);
+    return rc == U2I_OK ? U2I_OK : error_oom(err);
+}
+
+/* Whether the lists of ease alone in `faded` are better than in the check's own exam, and not by chance. */
+static int model_train_fades(const struct model_checking *c, const struct model_exam *faded,
+                             bool *out) {
     const float ease[MODEL_PARTS_N] = {[MODEL_EASE] = 1};
-    int rc = quality == NULL ? error_oom(err) : U2I_OK;
+    double *const quality = alloc_array((size_t)faded->n * 2, sizeof *quality);
+    if (quality == NULL) {
+        return U2I_ENOMEM;
+    }
+    model_exam_judge(c->run, faded, ease, quality);
+    model_exam_judge(c->run, &c->exam, ease, quality + faded->n);
+    const struct model_compared gain = model_compare(quality, quality + faded->n, faded->n);
+    *out = gain.mean > 0.5 * gain.error;
+    mem_free(quality);
+    return U2I_OK;
+}
+
+/* Whether old events should fade in ease's training: tastes in films last, a shop's range doesn't. So a replay trains
+ * ease both ways; where fading won, it takes the other's place in *m, and the questions are asked anew. */
+static int model_train_decay(struct model_checking *c, struct model *m, u2i_error_t *err) {
+    struct model_fit fit = *c->all;
+    struct model_exam exam = {0};
+    struct model *faded = NULL;
+    bool fades = false;
     fit.parts = 1u << MODEL_EASE;
     fit.decay_s = TRAIN_DECAY_S;
+    int rc = model_train_fit(c->run, &fit, &c->plan->rounds[0], &faded, err);
     if (rc == U2I_OK) {
-        rc = model_train_round(r, &fit, plan, 0, &faded, err);
+        rc = model_train_ask(c, 0, faded, &exam, err);
     }
-    if (rc == U2I_OK && faded.n == exam->n) {
-        model_exam_judge(r, exam, ease, quality);
-        model_exam_judge(r, &faded, ease, quality + exam->n);
-        const struct model_compared gain = model_compare(quality + exam->n, quality, exam->n);
-        if (gain.mean > 0.5 * gain.error) {
-            all->decay_s = TRAIN_DECAY_S;
-            model_exam_free(exam);
-            rc = model_train_round(r, all, plan, 0, exam, err);
-        }
+    if (rc == U2I_OK && model_train_fades(c, &exam, &fades) != U2I_OK) {
+        rc = error_oom(err);
     }
-    model_exam_free(&faded);
-    mem_free(quality);
+    if (rc == U2I_OK && fades && model_swap_ease(m, faded)) {
+        c->all->decay_s = TRAIN_DECAY_S;
+        model_exam_free(&c->exam);
+        rc = model_train_ask(c, 0, m, &c->exam, err);
+    }
+    model_exam_free(&exam);
+    model_free(faded);
+    return rc;
+}
+
+static int model_train_round(struct model_checking *c, uint32_t round, u2i_error_t *err) {
+    struct model *m = NULL;
+    U2I_TRY(model_train_fit(c->run, c->all, &c->plan->rounds[round], &m, err));
+    int rc = m == NULL ? U2I_OK : model_train_ask(c, round, m, &c->exam, err);
+    if (rc == U2I_OK && m != NULL && c->plan->kind == MODEL_CHECK_TIME && c->plan->is_long &&
+        m->block[MODEL_EASE].dim > 0) {
+        rc = model_train_decay(c, m, err);
+    }
+    model_free(m);
     return rc;
 }
 
@@ -150,23 +182,17 @@ static int model_train_compare(const struct model_run *r, const struct model_exa
 }
 
 /* Trains and asks each round of the plan. */
-static int model_train_rounds(struct model_run *r, struct model_fit *all,
-                              const struct model_check_plan *plan, struct model_exam *exam,
-                              u2i_error_t *err) {
+static int model_train_rounds(struct model_checking *c, u2i_error_t *err) {
     char step[32];
     int rc = U2I_OK;
-    r->step = step;
-    r->step_fixed = true;
-    for (uint32_t i = 0; i < plan->n && plan->asked > 0 && rc == U2I_OK; i++) {
-        (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan->n); /* fits */
-        rc = model_train_round(r, all, plan, i, exam, err);
+    c->run->step = step;
+    c->run->step_fixed = true;
+    for (uint32_t i = 0; i < c->plan->n && c->plan->asked > 0 && rc == U2I_OK; i++) {
+        (void)snprintf(step, sizeof step, "check %u of %u", i + 1, c->plan->n); /* fits */
+        rc = model_train_round(c, i, err);
     }
-    if (rc == U2I_OK && plan->kind == MODEL_CHECK_TIME && plan->is_long &&
-        (exam->parts & 1u << MODEL_EASE) != 0) {
-        rc = model_train_decay(r, all, plan, exam, err);
-    }
-    r->step = "";
-    r->step_fixed = false;
+    c->run->step = "";
+    c->run->step_fixed = false;
     return rc;
 }
 
@@ -191,15 +217,15 @@ static int model_train_choose(struct model_run *r, const struct model_check_plan
 static int model_train_check(struct model_run *r, struct model_fit *all, float *weights,
                              struct model *told, u2i_error_t *err) {
     struct model_check_plan plan;
-    struct model_exam exam = {0};
+    struct model_checking c = {.run = r, .all = all, .plan = &plan};
     if (model_check_plan_new(r, &all->ev, &plan) != U2I_OK) {
         return error_oom(err);
     }
-    int rc = model_train_rounds(r, all, &plan, &exam, err);
+    int rc = model_train_rounds(&c, err);
     if (rc == U2I_OK) {
-        rc = model_train_choose(r, &plan, &exam, weights, told, err);
+        rc = model_train_choose(r, &plan, &c.exam, weights, told, err);
     }
-    model_exam_free(&exam);
+    model_exam_free(&c.exam);
     model_check_free(&plan);
     return rc;
 }

@@ -88,3 +88,25 @@ int model_set_weights(struct model *m, const float *weights) {
     model_measure_norms(m);
     return rc;
 }
+
+bool model_swap_ease(struct model *a, struct model *b) {
+    const struct model_block of_a = a->block[MODEL_EASE];
+    const struct model_block of_b = b->block[MODEL_EASE];
+    if (a->count != b->count || of_a.dim != of_b.dim ||
+        memcmp(a->rows, b->rows, a->count * sizeof *a->rows) != 0) {
+        return false;
+    }
+    float *const in = a->in;
+    a->in = b->in;
+    b->in = in;
+    for (uint32_t k = 0; k < a->count; k++) {
+        float *const x = a->out + (size_t)k * a->dim + of_a.at;
+        float *const y = b->out + (size_t)k * b->dim + of_b.at;
+        for (uint32_t d = 0; d < of_a.dim; d++) {
+            const float swap = x[d];
+            x[d] = y[d];
+            y[d] = swap;
+        }
+    }
+    return true;
+}
