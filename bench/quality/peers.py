@@ -191,28 +191,41 @@ def item_knn(split):
         G /= norm[:, None] * norm[None, :] + 20
         for k in (50, 100, 200):
             cut = np.partition(G, -k, axis=0)[-k]
-            W = np.where(G >= cut[None, :], G, 0)
+            W = sparse.csr_matrix(np.where(G >= cut[None, :], G, 0))
             for repeats in split.repeats:
-                yield f"k {k}, views {weak}{', repeats' if repeats else ''}", split.profile(weak, repeats) @ W
+                yield f"k {k}, views {weak}{', repeats' if repeats else ''}", (split.profile(weak, repeats) @ W).toarray()
+
+
+def ease_scores(X, profiles, lambdas):
+    """EASE^R (Steck 2019): P = (X'X + lambda I)^-1, B = I - P / diag P, so H B = H - H P / diag P. Exact in both forms:
+    with fewer users than items P = (I - X' (X X' + lambda I)^-1 X) / lambda (Woodbury), and no items x items is made."""
+    X = X.toarray()
+    few = X.shape[0] < X.shape[1] / 2
+    G = X @ X.T if few else X.T @ X
+    for lam in lambdas:
+        A = G.copy()
+        A[np.diag_indices_from(A)] += lam
+        if few:
+            S = linalg.solve(A, X, assume_a="pos")
+            diagonal = (1 - (X * S).sum(0)) / lam
+            products = [(H - (H @ X.T) @ S) / lam for H in profiles]
+        else:
+            P = linalg.lapack.spotri(linalg.lapack.spotrf(A, lower=1, overwrite_a=1)[0], lower=1, overwrite_c=1)[0]
+            P = np.tril(P) + np.tril(P, -1).T
+            diagonal, products = np.diag(P), [H @ P for H in profiles]
+        yield lam, [H - HP / diagonal for H, HP in zip(profiles, products)]
 
 
 def ease(split):
-    """EASE^R (Steck 2019), the whole matrix."""
+    """The whole matrix, on profiles in which a repeated item counts once, or again."""
     for weak in split.views:
         X = split.matrix(weak)
         keep = np.flatnonzero(np.diff(X.tocsc().indptr) >= 1)
-        G = (X[:, keep].T @ X[:, keep]).toarray()
         profiles = [split.profile(weak, r)[:, keep].toarray() for r in split.repeats]
-        for lam in (50, 100, 200, 500, 1000, 2000):
-            A = G.copy()
-            A[np.diag_indices_from(A)] += lam
-            P = linalg.lapack.spotri(linalg.lapack.spotrf(A, lower=1, overwrite_a=1)[0], lower=1, overwrite_c=1)[0]
-            P = np.tril(P) + np.tril(P, -1).T
-            B = -P / np.diag(P)
-            B[np.diag_indices_from(B)] = 0
-            for repeats, H in enumerate(profiles):
-                scores = np.zeros((len(split.users), split.n), "f4")
-                scores[:, keep] = H @ B
+        for lam, found in ease_scores(X[:, keep], profiles, (50, 100, 200, 500, 1000, 2000)):
+            for repeats, kept in enumerate(found):
+                scores = np.full((len(split.users), split.n), kept.min(), "f4")
+                scores[:, keep] = kept
                 yield f"lambda {lam}, views {weak}{', repeats' if repeats else ''}", scores
 
 

@@ -65,7 +65,9 @@ static int eval_compare_held(const void *a, const void *b) {
 
 /* Truths by user, each item once. */
 static int eval_split_truths(struct eval_split *s, struct eval_held *held, size_t n) {
-    qsort(held, n, sizeof *held, eval_compare_held);
+    if (n > 0) {
+        qsort(held, n, sizeof *held, eval_compare_held);
+    }
     uint32_t *const truths = realloc(s->truths, (s->truths_n + n + 1) * sizeof *truths);
     if (truths == NULL) {
         return cli_no_memory();

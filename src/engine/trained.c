@@ -230,13 +230,22 @@ struct trained_rows {
     uint32_t dim;
 };
 
+/* Marks what the model doesn't know: the rest came with it, or is marked by itself when it changes. */
+static void trained_mark_unknown(struct engine *e) {
+    const struct model *m = e->trained.model;
+    roaring_bitmap_add_range(e->stale_taste, 0, e->ops->item_end(e->store));
+    for (uint32_t k = 0; m != NULL && k < model_count(m); k++) {
+        roaring_bitmap_remove(e->stale_taste, model_row(m, k));
+    }
+    e->all_taste_stale = false;
+}
+
 /* Takes the next marked rows. While no read section is open. */
 static void trained_take(void *ctx) {
     struct trained_rows *r = ctx;
     struct engine *e = r->e;
     if (e->all_taste_stale) {
-        roaring_bitmap_add_range(e->stale_taste, 0, e->ops->item_end(e->store));
-        e->all_taste_stale = false;
+        trained_mark_unknown(e);
     }
     roaring_uint32_iterator_t it;
     roaring_init_iterator(e->stale_taste, &it);

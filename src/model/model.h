@@ -122,9 +122,9 @@ struct model_scale model_calibration(const struct model *m);
 
 /* ---- Strangers -------------------------------------------------------------------------------- */
 
-/* How popularity is best counted for users without history, found by replaying how newcomers of the past would
- * have been met: score = (1 - blend) * log1p(count with half-life long) / spread + blend * log1p(recent) / spread, as
- * of now_ms; the row's score as of the training. 0 for rows without events. */
+/* Popularity for users without history, counted as newcomers of the past would have been served best: decayed
+ * counts of all events, and of first baskets, each over its spread; half-lives chosen by replay, as of now_ms.
+ * 0 for rows without events. */
 float model_popular(const struct model *m, uint32_t row);
 
 #endif

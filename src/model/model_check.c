@@ -17,7 +17,8 @@
 #define CHECK_SPAN_MS       (60 * MODEL_DAY_MS) /* a shorter log isn't replayed */
 #define CHECK_WANTED_MIN    3u                  /* items wanted, of a user that is asked */
 #define CHECK_FEW           200u                /* fewer questions than this choose badly */
-#define CHECK_MANY          500u /* users of a round; fewer are asked three times each */
+#define CHECK_USERS_MAX     1000u /* users of a round, and questions that are enough */
+#define CHECK_MANY          500u  /* users of a round; fewer are asked three times each */
 
 /* users: what is known, and what is to be guessed, as shares of the items that a user wanted. */
 static const struct check_part { double from, to; } check_parts[] = {{.8, 1}, {.6, .8}, {.4, .6}};
@@ -228,8 +229,8 @@ static int model_hold_round(struct model_holding *h, uint32_t from, uint32_t to)
 
 static int model_hold_users(struct model_holding *h) {
     const uint32_t fifth = h->users / 5;
-    const uint32_t size = fifth < MODEL_ASKED_MAX ? fifth : MODEL_ASKED_MAX;
-    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < MODEL_ASKED_MAX) {
+    const uint32_t size = fifth < CHECK_USERS_MAX ? fifth : CHECK_USERS_MAX;
+    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < CHECK_USERS_MAX) {
         const uint32_t from = h->plan->n * size;
         U2I_TRY(model_hold_round(h, from, from + size));
     }

@@ -11,14 +11,16 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define FIT_TREND_RECENT_DAYS 30
-#define FIT_TREND_LONG_DAYS   365
-#define FIT_TREND_SPAN_DAYS   60 /* a log shorter than this has no trend */
-#define FIT_DECAY_FLOOR       0.1
-#define FIT_LAMBDA_MIN        200.0 /* EASE's lambda is 10 x pairs / items within these */
-#define FIT_LAMBDA_MAX        2000.0
-#define FIT_IALS_ROUNDS       6u
-#define FIT_SEQUENCE_KEEP     200u
+#define FIT_MONTH         30.0 /* half-lives in days */
+#define FIT_YEAR          365.0
+#define FIT_CALENDAR_DAYS 60 /* a log shorter than this has no trend */
+#define FIT_SEQUENCE_BETA 0.2
+#define FIT_DECAY_FLOOR   0.1
+#define FIT_LAMBDA_MIN    200.0 /* EASE's lambda is 10 x pairs / items within these */
+#define FIT_LAMBDA_MAX    2000.0
+#define FIT_EASE_RANK     512u /* where users or items are fewer, as many: then nothing is lost */
+#define FIT_IALS_ROUNDS   6u
+#define FIT_SEQUENCE_KEEP 200u
 
 struct model_fitting {
     struct model_run *run;
@@ -32,7 +34,7 @@ struct model_fitting {
     double lambda;
     struct train_factors *ease;
     struct train_ials *ials;
-    float *trend; /* [count], NULL: none */
+    float *trend; /* [count]; NULL: none */
 };
 
 /* ---- Who wanted what -------------------------------------------------------------------------- */
@@ -130,7 +132,8 @@ static bool model_fit_has(const struct model_fitting *f, enum model_part part) {
 
 /* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
 static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
-    struct train_ease_options opt = {.lambda = f->lambda, .seed = f->run->in->seed + 1};
+    struct train_ease_options opt = {
+        .lambda = f->lambda, .rank = FIT_EASE_RANK, .seed = f->run->in->seed + 1};
     if (train_ease_memory(f->x, &opt) > f->run->memory_max) {
         opt.form = TRAIN_EASE_LOW_RANK;
     }
@@ -157,8 +160,10 @@ static int model_fit_ials(struct model_fitting *f, u2i_error_t *err) {
 }
 
 static int model_fit_sequence(struct model_fitting *f, u2i_error_t *err) {
-    const struct train_sequence_options opt = {
-        .backward = -1, .beta = -1, .keep = FIT_SEQUENCE_KEEP, .seed = f->run->in->seed + 3};
+    const struct train_sequence_options opt = {.backward = -1,
+                                               .beta = FIT_SEQUENCE_BETA,
+                                               .keep = FIT_SEQUENCE_KEEP,
+                                               .seed = f->run->in->seed + 3};
     struct train_matrix **const out = &f->m->sparse[MODEL_SEQUENCE];
     U2I_TRY(model_step(f->run, "sequence", err));
     U2I_TRY(train_sequence(f->wanted, f->wanted_n, f->m->count, &opt, &f->run->work, out, err));
@@ -175,16 +180,19 @@ static int model_fit_neighbours(struct model_fitting *f, u2i_error_t *err) {
     return train_neighbours(f->x, &opt, &f->run->work, &f->m->sparse[MODEL_NEIGHBOURS], err);
 }
 
-/* log(1 + recent) - log(1 + long x recent's half-life / long's): decayed counts as of now, 30 days and a year. */
-static int model_fit_trend(struct model_fitting *f) {
-    const int64_t now = f->how->now_ms;
-    const size_t bytes = (size_t)f->m->count * sizeof(float);
-    const double share = (double)FIT_TREND_RECENT_DAYS / FIT_TREND_LONG_DAYS;
-    int64_t oldest = now;
+static bool model_fit_has_calendar(const struct model_fitting *f) {
+    int64_t oldest = f->how->now_ms;
     for (size_t i = 0; i < f->wanted_n; i++) {
         oldest = f->wanted[i].time_ms < oldest ? f->wanted[i].time_ms : oldest;
     }
-    if (now - oldest < FIT_TREND_SPAN_DAYS * MODEL_DAY_MS) {
+    return f->how->now_ms - oldest >= FIT_CALENDAR_DAYS * MODEL_DAY_MS;
+}
+
+/* What is asked for more than it used to be, this month against the year: log(1 + D30) - log(1 + D365 30 / 365) of
+ * decayed counts D as of now, half-lives in days. */
+static int model_fit_trend(struct model_fitting *f) {
+    const size_t bytes = (size_t)f->m->count * sizeof(float);
+    if (!model_fit_has(f, MODEL_TREND) || !model_fit_has_calendar(f)) {
         return U2I_OK;
     }
     float *const year = mem_zalloc(bytes);
@@ -195,14 +203,15 @@ static int model_fit_trend(struct model_fitting *f) {
     }
     for (size_t i = 0; i < f->wanted_n; i++) {
         const struct train_event *const e = &f->wanted[i];
-        const double days = (double)(now - e->time_ms) / (double)MODEL_DAY_MS;
+        const double days = (double)(f->how->now_ms - e->time_ms) / (double)MODEL_DAY_MS;
         if (days >= 0) {
-            year[e->item] += e->weight * (float)exp2(-days / FIT_TREND_LONG_DAYS);
-            f->trend[e->item] += e->weight * (float)exp2(-days / FIT_TREND_RECENT_DAYS);
+            year[e->item] += e->weight * (float)exp2(-days / FIT_YEAR);
+            f->trend[e->item] += e->weight * (float)exp2(-days / FIT_MONTH);
         }
     }
     for (uint32_t k = 0; k < f->m->count; k++) {
-        f->trend[k] = (float)(log1p((double)f->trend[k]) - log1p((double)year[k] * share));
+        const double usual = (double)year[k] * FIT_MONTH / FIT_YEAR;
+        f->trend[k] = (float)(log1p((double)f->trend[k]) - log1p(usual));
     }
     mem_free(year);
     return U2I_OK;
@@ -221,7 +230,7 @@ static int model_fit_learn(struct model_fitting *f, u2i_error_t *err) {
     if (model_fit_has(f, MODEL_NEIGHBOURS)) {
         U2I_TRY(model_fit_neighbours(f, err));
     }
-    if (model_fit_has(f, MODEL_TREND) && model_fit_trend(f) != U2I_OK) {
+    if (model_fit_trend(f) != U2I_OK) {
         return error_oom(err);
     }
     return U2I_OK;
@@ -247,7 +256,7 @@ static void model_fit_fill(struct model_fitting *f) {
             const size_t at = (size_t)k * f->ials->dim;
             memcpy(out + b[MODEL_IALS].at, f->ials->items + at, f->ials->dim * sizeof *out);
         }
-        if (f->trend != NULL) {
+        if (b[MODEL_TREND].dim > 0) {
             out[b[MODEL_TREND].at] = f->trend[k];
         }
         if (b[MODEL_POPULAR].dim > 0) {

@@ -80,8 +80,12 @@ struct model {
     uint32_t figures_n;
 };
 
+/* One number per item, the same for all users. */
+static inline bool model_is_column(int part) {
+    return part == MODEL_TREND || part == MODEL_POPULAR;
+}
 static inline bool model_is_dense(int part) {
-    return part == MODEL_EASE || part == MODEL_IALS || part == MODEL_TREND || part == MODEL_POPULAR;
+    return part == MODEL_EASE || part == MODEL_IALS || model_is_column(part);
 }
 static inline bool model_is_sparse(int part) {
     return part == MODEL_SEQUENCE || part == MODEL_NEIGHBOURS;
@@ -150,22 +154,22 @@ struct model_compared { /* of a - b, paired */
 };
 struct model_compared model_compare(const double *a, const double *b, size_t n);
 
-/* How popularity is counted for strangers (model_popular.c). */
+/* How popularity is counted for strangers (model_popular.c): the mean of some settings. */
 struct model_popular_how {
-    double long_s, recent_s; /* half-lives; 0 = everything counts the same */
-    double blend;
-    double quality; /* on the newcomers asked */
+    uint32_t settings; /* bits */
+    double quality;    /* on the newcomers asked */
     size_t asked;
 };
 /* Chosen by replaying how newcomers would have been met. U2I_ENOMEM, U2I_ETIMEOUT. */
 int model_popular_choose(struct model_run *r, const struct model_events *ev,
                          struct model_popular_how *out, u2i_error_t *err);
+void model_popular_tell(const struct model_popular_how *how, struct model *m);
 /* scores[k] of all items of m as of now_ms. U2I_ENOMEM. */
 int model_popular_score(const struct model_popular_how *how, const struct model_events *ev,
                         int64_t now_ms, const struct model *m, float *scores);
 
 /* What a check holds back (model_check.c). */
-#define MODEL_ASKED_MAX  1000u
+#define MODEL_ASKED_MAX  1500u
 #define MODEL_ROUNDS_MAX 3u
 #define MODEL_WEAKEST    1e-6f /* weights from here on are above 0 */
 struct model_case { /* one user's events: history is [first, cut), to be guessed [cut, end) */

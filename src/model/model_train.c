@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 
-static const struct model_recency train_taste = {0.5, 365 * 86400.0, 0.02};
-static const struct model_recency train_order = {1, 365 * 86400.0, 0.02};
+static const struct model_recency train_taste = {0.5, 1e12, 0.02};
+static const struct model_recency train_order = {1, 1e12, 0.02};
 
 #define TRAIN_DECAY_S (90 * 86400.0)
 
@@ -35,6 +35,15 @@ static double model_train_normalise(struct train_event *list, size_t n) {
     return most > 0 ? (double)most : 1;
 }
 
+/* Neighbours are for catalogues that are too large for ease to be exact: elsewhere they add nothing. */
+static uint32_t model_train_parts(const struct model_input *in) {
+    const uint32_t all = (1u << MODEL_PARTS_N) - 1;
+    if (in->parts != 0) {
+        return in->parts & all;
+    }
+    return in->items > TRAIN_EASE_ITEMS_MAX ? all : all & ~(1u << MODEL_NEIGHBOURS);
+}
+
 /* ---- The check -------------------------------------------------------------------------------- */
 
 static int model_train_round(struct model_run *r, const struct model_fit *all,
@@ -53,8 +62,8 @@ static int model_train_round(struct model_run *r, const struct model_fit *all,
     return rc == U2I_ENOTFOUND ? U2I_OK : rc; /* a round without anything wanted asks nothing */
 }
 
-/* Whether old events should fade in the training. Tastes in films last, a shop's range doesn't; so the first round
- * is trained both ways, with ease alone, and *exam, of the lasting way, made anew where fading won. */
+/* Whether old events should fade in ease's training. Tastes in films last, a shop's range doesn't; so a replay is
+ * trained both ways, with ease alone, and *exam, of the lasting way, made anew where fading won. */
 static int model_train_decay(struct model_run *r, struct model_fit *all,
                              const struct model_check_plan *plan, struct model_exam *exam,
                              u2i_error_t *err) {
@@ -135,7 +144,7 @@ static int model_train_check(struct model_run *r, struct model_fit *all, float *
         (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan.n); /* fits */
         r->step = step;
         rc = model_train_round(r, all, &plan, i, &exam, err);
-        if (rc == U2I_OK && i == 0 && (exam.parts & 1u << MODEL_EASE) != 0) {
+        if (rc == U2I_OK && plan.kind == MODEL_CHECK_TIME && (exam.parts & 1u << MODEL_EASE) != 0) {
             rc = model_train_decay(r, all, &plan, &exam, err);
         }
     }
@@ -179,9 +188,6 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
                            struct model **out, u2i_error_t *err) {
     float weights[MODEL_PARTS_N];
     model_start_weights(fit->parts, weights);
-    if (getenv("DECAY")) {
-        fit->decay_s = atof(getenv("DECAY")) * 86400;
-    }
     U2I_TRY(model_popular_choose(r, &fit->ev, &fit->popular, err));
     U2I_TRY(model_train_check(r, fit, weights, told, err));
     if ((fit->parts & 1u << MODEL_CONTENT) != 0) {
@@ -189,9 +195,7 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
     }
     U2I_TRY(model_train_final(r, fit, weights, out, err));
     model_tell(*out, fit->decay_s / 86400, "decay.days");
-    model_tell(*out, fit->popular.long_s / 86400, "popular.long_days");
-    model_tell(*out, fit->popular.recent_s / 86400, "popular.recent_days");
-    model_tell(*out, fit->popular.blend, "popular.blend");
+    model_popular_tell(&fit->popular, *out);
     model_tell(*out, fit->popular.quality, "popular.quality");
     model_tell(*out, (double)fit->popular.asked, "popular.newcomers");
     (*out)->scale = told->scale;
@@ -213,7 +217,7 @@ int model_train(const struct model_input *in, struct model **out, u2i_error_t *e
     if (rc == U2I_OK) {
         struct model_fit fit = {.ev = {list, in->n},
                                 .now_ms = in->now_ms,
-                                .parts = in->parts != 0 ? in->parts : (1u << MODEL_PARTS_N) - 1,
+                                .parts = model_train_parts(in),
                                 .taste = train_taste,
                                 .order = train_order,
                                 .weight_max = model_train_normalise(list, in->n)};

@@ -147,8 +147,8 @@ static int model_user_dense(struct model_user *u, struct arena *a) {
         vec_get()->axpy_rows(u->weights, u->ins, u->n, u->query + ease.at, ease.dim);
         model_user_block(u, MODEL_EASE);
     }
-    for (int p = MODEL_TREND; p <= MODEL_POPULAR; p++) {
-        if (m->block[p].dim > 0) {
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        if (model_is_column(p) && m->block[p].dim > 0) {
             u->query[m->block[p].at] = 1;
             model_user_block(u, (enum model_part)p);
         }

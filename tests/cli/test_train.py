@@ -130,8 +130,8 @@ class Sessions(common.Case):
         self.assertIn("--at", self.run_u2i("recommend", "shop.db", "u1", "--at", "soon", code=2).err)
 
     def test_rules_come_from_the_command_line_or_a_file(self):
-        self.write("rules.txt", "pin: f2 at 1\n")
-        self.assertEqual(self.ids("u2", "--rules-file", "rules.txt"), self.ids("u2", "--rules", "pin: f2 at 1"))
+        self.write("rules.txt", 'pin "f2" at 1\n')
+        self.assertEqual(self.ids("u2", "--rules-file", "rules.txt"), self.ids("u2", "--rules", 'pin "f2" at 1'))
 
 
 if __name__ == "__main__":

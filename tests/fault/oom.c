@@ -219,6 +219,27 @@ static int oom_recommend_cold(struct oom *o, unsigned attempt, u2i_error_t *err)
     return oom_ask(o, u2i_recommend, &q, err);
 }
 
+/* From then on there is a model, and questions go by it. */
+static int oom_train(struct oom *o, unsigned attempt, u2i_error_t *err) {
+    (void)attempt;
+    const int rc = u2i_train(o->u, NULL, err);
+    return rc == U2I_ENOTFOUND ? U2I_OK : rc; /* too little to learn from is an answer too */
+}
+
+static int oom_recommend_rules(struct oom *o, unsigned attempt, u2i_error_t *err) {
+    static const u2i_event_t session[] = {{.item = "b", .action = "like", .time_ms = 1700000000000},
+                                          {.item = "unknown", .action = "like"}};
+    u2i_query_t q = U2I_QUERY_INIT;
+    (void)attempt;
+    q.user = "profiled";
+    q.session = session;
+    q.session_n = 2;
+    q.diversity = 0.5;
+    q.rules = "filter price is null or price < 100\nboost price < {history.price.high} by 2\n"
+              "cap category 5\nagain buy after 30d\nshown cap 3 within 1d\nexplore 20% below 5";
+    return oom_ask(o, u2i_recommend, &q, err);
+}
+
 static int oom_popular(struct oom *o, unsigned attempt, u2i_error_t *err) {
     u2i_query_t q = U2I_QUERY_INIT;
     (void)attempt;
@@ -410,6 +431,9 @@ static const struct oom_call {
                  {"search", oom_search, false},
                  {"similar_items", oom_similar_items, false},
                  {"similar_users", oom_similar_users, false},
+                 {"train", oom_train, false},
+                 {"recommend by rules", oom_recommend_rules, false},
+                 {"recommend after a training", oom_recommend, false},
                  {"get_item, get_user", oom_get, false},
                  {"scans", oom_scan, false},
                  {"settings", oom_settings, false},
