@@ -236,7 +236,7 @@ static int oom_recommend_rules(struct oom *o, unsigned attempt, u2i_error_t *err
     q.session_n = 2;
     q.diversity = 0.5;
     q.rules = "filter price is null or price < 100\nboost price < {history.price.high} by 2\n"
-              "cap category 5\nagain buy after 30d\nshown cap 3 within 1d\nexplore 20% below 5";
+              "cap category 5\nagain buy after 30d\nshown cap 3 within 1d\npin \"a\" at 1";
     return oom_ask(o, u2i_recommend, &q, err);
 }
 
