@@ -102,7 +102,7 @@ size_t model_bytes(const struct model *m) {
     size_t floats = (size_t)m->count * (m->dim + m->block[MODEL_EASE].dim + 1);
     size_t bytes = sizeof *m + ((size_t)m->count + m->index_mask + 1) * sizeof(uint32_t);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        floats += m->spread[p] == NULL ? 0 : (size_t)m->block[p].dim * m->block[p].dim;
+        floats += m->spread[p] == NULL ? 0 : model_spread_size(m, p);
         bytes += m->sparse[p] == NULL ? 0 : train_matrix_bytes(m->sparse[p]);
     }
     floats += m->gram == NULL ? 0 : (size_t)m->block[MODEL_IALS].dim * m->block[MODEL_IALS].dim;

@@ -4,7 +4,8 @@
  *   time    training ends at the .85 quantile of the events' times; users are asked at that moment, and
  *           what they wanted later is the truth. One round. It is the situation of a running service.
  *   users   a fifth of the users is left out of the training; they are asked right before the last fifth of
- *           what they wanted. Up to three rounds, until a thousand are asked. For logs too short for the other.
+ *           what they wanted, and, where users are few, before the two fifths before that as well. Up to three
+ *           rounds, until a thousand questions are asked. For logs too short, or too few users, for the other.
  *
  * A check only cuts events into rounds here; model_exam.c asks the questions. */
 #include "base/alloc.h"
@@ -19,6 +20,10 @@
 #define CHECK_FEW           200u                /* fewer questions than this choose badly */
 #define CHECK_USERS_MAX     1000u /* users of a round, and questions that are enough */
 #define CHECK_MANY          500u  /* users of a round; fewer are asked three times each */
+/* Every item is scored for every question. Where that would be more scores than CHECK_SCORES_MAX, the questions
+ * are fewer, down to CHECK_ASKED_MIN. */
+#define CHECK_SCORES_MAX 300000000u
+#define CHECK_ASKED_MIN  300u
 
 /* users: what is known, and what is to be guessed, as shares of the items that a user wanted. */
 static const struct check_part { double from, to; } check_parts[] = {{.8, 1}, {.6, .8}, {.4, .6}};
@@ -178,9 +183,18 @@ static int model_check_moment(struct model_holding *h) {
     return U2I_OK;
 }
 
+/* Questions that are enough: fewer for large catalogues, all of whose items are scored for each. */
+static uint32_t model_check_most(const struct model_holding *h) {
+    const uint32_t most = CHECK_SCORES_MAX / (h->in->items + 1);
+    return most < CHECK_ASKED_MIN   ? CHECK_ASKED_MIN
+           : most < MODEL_ASKED_MAX ? most
+                                    : MODEL_ASKED_MAX;
+}
+
 static int model_hold_time(struct model_holding *h) {
+    const uint32_t most = model_check_most(h);
     const int64_t at = h->moment_ms;
-    U2I_TRY(model_round_new(h, MODEL_ASKED_MAX));
+    U2I_TRY(model_round_new(h, most));
     struct model_round *const r = &h->plan->rounds[0];
     r->now_ms = at;
     for (size_t e = 0; e < h->ev->n; e++) {
@@ -188,7 +202,7 @@ static int model_hold_time(struct model_holding *h) {
             r->train[r->train_n++] = h->ev->list[e];
         }
     }
-    for (uint32_t i = 0; i < h->users && r->cases_n < MODEL_ASKED_MAX; i++) {
+    for (uint32_t i = 0; i < h->users && r->cases_n < most; i++) {
         const uint32_t u = h->order[i];
         struct model_case c = {h->starts[u], 0, h->starts[u + 1]};
         c.cut = model_case_at(h->ev, &c, at);
@@ -229,8 +243,10 @@ static int model_hold_round(struct model_holding *h, uint32_t from, uint32_t to)
 
 static int model_hold_users(struct model_holding *h) {
     const uint32_t fifth = h->users / 5;
-    const uint32_t size = fifth < CHECK_USERS_MAX ? fifth : CHECK_USERS_MAX;
-    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < CHECK_USERS_MAX) {
+    const uint32_t most =
+        model_check_most(h) < CHECK_USERS_MAX ? model_check_most(h) : CHECK_USERS_MAX;
+    const uint32_t size = fifth < most ? fifth : most;
+    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < most) {
         const uint32_t from = h->plan->n * size;
         U2I_TRY(model_hold_round(h, from, from + size));
     }
@@ -253,7 +269,7 @@ static int model_check_hold(struct model_holding *h, float positive,
     const enum model_check kind = h->in->check;
     h->plan = plan;
     h->positive = positive;
-    *plan = (struct model_check_plan){.positive = positive};
+    *plan = (struct model_check_plan){.positive = positive, .is_long = h->is_long};
     if (kind == MODEL_CHECK_TIME || (kind == MODEL_CHECK_AUTO && h->is_long)) {
         plan->kind = MODEL_CHECK_TIME;
         U2I_TRY(model_hold_time(h));
@@ -262,6 +278,7 @@ static int model_check_hold(struct model_holding *h, float positive,
         }
         model_check_free(plan);
         plan->positive = positive;
+        plan->is_long = h->is_long;
     }
     plan->kind = MODEL_CHECK_USERS;
     return model_hold_users(h);

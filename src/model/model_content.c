@@ -88,8 +88,8 @@ static const struct model_user_content *content_ready(const struct model_user *u
         }
     }
     c->sum = sum;
-    c->scale =
-        model_user_scale(u->m, MODEL_CONTENT, sqrt(model_variance(u->m->content_spread, sum, dim)));
+    c->scale = model_user_scale(u->m, MODEL_CONTENT,
+                                sqrt(model_covariance_of(u->m->content_spread, sum, dim)));
     c->is_ready = true;
     return c;
 }

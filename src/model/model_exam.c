@@ -2,6 +2,8 @@
  * model_user_new() as in service, and what could come into a list under some weights is kept: the best of each part
  * and the best of their sum with the default weights. Weighing anew is then a few thousand additions a question.
  *
+ * A model for the check has no spreads, which are dear to work out: all scores are here to be measured.
+ *
  * Items are taken in tiles that stay in the second-level cache while all questions of a block are asked, so that the
  * kernels run at the speed of the cache. A block is one task. */
 #include "base/alloc.h"
@@ -9,13 +11,14 @@
 #include "model/model_internal.h"
 #include "vec/vec.h"
 #include <assert.h>
+#include <math.h>
 
 #define EXAM_BLOCK     16u
 #define EXAM_TILE      64u
 #define EXAM_PART_BEST 200u /* kept of each part */
 #define EXAM_SUM_BEST  400u /* and of the sum with default weights */
 #define EXAM_KEPT_MAX  (EXAM_PART_BEST * MODEL_PARTS_N + EXAM_SUM_BEST)
-#define EXAM_FLOATS    (UINT32_C(1) << 26) /* scores of a block at once: 256 MiB */
+#define EXAM_FLOATS    (UINT32_C(1) << 24) /* scores of a block at once: 64 MiB a thread */
 
 struct exam_asking {
     const struct model *m;
@@ -73,14 +76,28 @@ static void exam_tile(const struct exam_asking *a, const struct exam_block *b, u
     }
 }
 
-static void exam_sparse(const struct exam_asking *a, const struct exam_block *b, uint32_t i) {
+/* A dense part's scores over their spread, as model_user_new() divides queries where it knows the spread. */
+static void exam_divide(float *plane, uint32_t count) {
+    double sum = 0;
+    double squares = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        sum += (double)plane[k];
+        squares += (double)plane[k] * (double)plane[k];
+    }
+    const double mean = sum / count;
+    const double spread = sqrt(fmax(squares / count - mean * mean, 0));
+    vec_get()->scale(plane, spread > MODEL_SPREAD_MIN ? (float)(1 / spread) : 0.0f, count);
+}
+
+static void exam_finish(const struct exam_asking *a, const struct exam_block *b, uint32_t i) {
     for (uint32_t p = 0; p < a->parts_n; p++) {
         const int part = a->parts[p];
         const struct model_sums *const s = &b->users[i]->sums[part];
+        float *const plane = exam_plane(a, b, i, p);
         if (a->m->block[part].dim > 0) {
+            exam_divide(plane, a->m->count);
             continue;
         }
-        float *const plane = exam_plane(a, b, i, p);
         memset(plane, 0, a->m->count * sizeof *plane);
         for (uint32_t slot = 0; s->values != NULL && slot < s->slots; slot++) {
             const uint32_t k = model_sums_key(s, slot);
@@ -195,7 +212,7 @@ static int exam_question(const struct exam_asking *a, const struct exam_block *b
     if (b->users[i] == NULL) {
         return U2I_OK; /* nothing to recommend from: no candidates */
     }
-    exam_sparse(a, b, i);
+    exam_finish(a, b, i);
     return exam_keep_scores(a, b, i, stamp, s);
 }
 
@@ -264,7 +281,7 @@ int model_exam_ask(const struct model_run *r, const struct model_events *ev,
     a.list = exam->list + exam->n;
     memset(a.list, 0, a.round->cases_n * sizeof *a.list);
     exam->n += a.round->cases_n;
-    const uint32_t fit = EXAM_FLOATS / (m->count * (a.parts_n + 1) + 1);
+    const uint32_t fit = EXAM_FLOATS / ((a.parts_n + 1) * m->count + 1);
     a.block = fit < 1 ? 1 : fit < EXAM_BLOCK ? fit : EXAM_BLOCK;
     return model_crew(r->work.threads, (a.round->cases_n + a.block - 1) / a.block, exam_task, &a);
 }

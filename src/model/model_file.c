@@ -117,7 +117,7 @@ int model_save(const struct model *m, struct buf *out, u2i_error_t *err) {
     file_put_words(out, m->out, (size_t)m->count * m->dim);
     file_put_words(out, m->in, (size_t)m->count * m->block[MODEL_EASE].dim);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        file_put_words(out, m->spread[p], (size_t)m->block[p].dim * m->block[p].dim);
+        file_put_words(out, m->spread[p], model_spread_size(m, p));
     }
     file_put_words(out, m->gram, ials * ials);
     file_put_words(out, m->popular, m->count);
@@ -394,8 +394,8 @@ static void file_get_model(struct file_in *in, struct model *m) {
     m->out = file_get_floats(in, (size_t)m->count * m->dim);
     m->in = file_get_floats(in, (size_t)m->count * ease);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        const size_t dim = m->block[p].dim;
-        m->spread[p] = dim == 0 ? NULL : file_get_floats(in, dim * dim);
+        const size_t size = model_spread_size(m, p);
+        m->spread[p] = size == 0 ? NULL : file_get_floats(in, size);
     }
     m->gram = ials == 0 ? NULL : file_get_floats(in, ials * ials);
     m->popular = file_get_floats(in, m->count);

@@ -133,22 +133,33 @@ static bool model_fit_has(const struct model_fitting *f, enum model_part part) {
     return (f->how->parts & 1u << part) != 0;
 }
 
+/* Bytes at the peak: events, matrices, vectors of all parts side by side and apart, and what ease takes for
+ * itself, which is more than any other learner does. */
+static uint64_t model_fit_needs(const struct model_fitting *f,
+                                const struct train_ease_options *opt) {
+    const uint64_t events = 2 * (uint64_t)f->how->ev.n * sizeof(struct train_event);
+    const uint64_t vectors =
+        (uint64_t)f->m->count * (3 * FIT_EASE_RANK + FIT_SEQUENCE_KEEP) * sizeof(float);
+    return events + 3 * (uint64_t)train_matrix_bytes(f->x) + vectors + train_ease_memory(f->x, opt);
+}
+
 /* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
 static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
     struct train_ease_options opt = {
         .lambda = f->lambda, .rank = FIT_EASE_RANK, .seed = f->run->in->seed + 1};
+    struct train_matrix *faded = NULL;
     if ((f->m->count > FIT_EASE_EXACT && f->users > FIT_EASE_EXACT) ||
-        train_ease_memory(f->x, &opt) > f->run->memory_max) {
+        model_fit_needs(f, &opt) > f->run->memory_max) {
         opt.form = TRAIN_EASE_LOW_RANK;
     }
-    const uint64_t needed = train_ease_memory(f->x, &opt);
-    if (needed > f->run->memory_max) {
+    const uint64_t needs = model_fit_needs(f, &opt);
+    if (needs > f->run->memory_max) {
         return error_set(err, U2I_ENOMEM,
-                         "training %" PRIu32 " items needs %" PRIu64 " MB, allowed are %" PRIu64,
-                         f->m->count, needed >> 20, f->run->memory_max >> 20);
+                         "training %" PRIu32 " items on %zu events needs %" PRIu64 " MB, %" PRIu64
+                         " may be used",
+                         f->m->count, f->how->ev.n, needs >> 20, f->run->memory_max >> 20);
     }
     U2I_TRY(model_step(f->run, "ease", err));
-    struct train_matrix *faded = NULL;
     if (f->how->decay_s > 0) {
         U2I_TRY(model_fit_matrix(f, f->how->decay_s, &faded, err));
     }
@@ -285,6 +296,35 @@ static void model_fit_take(struct model_fitting *f) {
     }
 }
 
+/* Ease's vectors turned such that their covariance is a diagonal; before they are copied to their places. */
+static int model_fit_turn(struct model_fitting *f, u2i_error_t *err) {
+    if (f->ease == NULL || f->how->is_for_check) {
+        return U2I_OK;
+    }
+    float **const spread = &f->m->spread[MODEL_EASE];
+    *spread = alloc_array(f->ease->dim, sizeof **spread);
+    return *spread == NULL ? error_oom(err)
+                           : train_factors_turn(f->ease, *spread, &f->run->work, err);
+}
+
+/* Covariances of the other blocks. */
+static int model_fit_spreads(struct model_fitting *f) {
+    struct model *const m = f->m;
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        const struct model_block b = m->block[p];
+        if (b.dim == 0 || p == MODEL_EASE || f->how->is_for_check) {
+            continue;
+        }
+        m->spread[p] = alloc_array(model_spread_size(m, p), sizeof *m->spread[p]);
+        if (m->spread[p] == NULL) {
+            return U2I_ENOMEM;
+        }
+        U2I_TRY(model_covariance(f->run->work.threads, m->out + b.at, m->dim, m->count, b.dim,
+                                 m->spread[p]));
+    }
+    return U2I_OK;
+}
+
 static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
     struct model *const m = f->m;
     model_fit_block(m, MODEL_EASE, f->ease == NULL ? 0 : f->ease->dim);
@@ -301,19 +341,14 @@ static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
     if (rc != U2I_OK) {
         return error_oom(err);
     }
+    U2I_TRY(model_fit_turn(f, err));
     model_fit_fill(f);
     model_fit_take(f);
+    if (model_fit_spreads(f) != U2I_OK) {
+        return error_oom(err);
+    }
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        const struct model_block b = m->block[p];
         m->weight[p] = 1;
-        if (b.dim == 0) {
-            continue;
-        }
-        m->spread[p] = alloc_array((size_t)b.dim * b.dim, sizeof *m->spread[p]);
-        if (m->spread[p] == NULL || model_covariance(f->run->work.threads, m->out + b.at, m->dim,
-                                                     m->count, b.dim, m->spread[p]) != U2I_OK) {
-            return error_oom(err);
-        }
     }
     model_measure_norms(m);
     return U2I_OK;

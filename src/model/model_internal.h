@@ -51,10 +51,12 @@ struct model {
 
     uint32_t dim;
     struct model_block block[MODEL_PARTS_N];
-    float *out;                   /* [count][dim] */
-    float *in;                    /* [count][dim of ease] */
-    float *spread[MODEL_PARTS_N]; /* [dim][dim] of a block: covariance of its out-vectors */
-    float *gram;                  /* [dim][dim] of ials: what users are solved from */
+    float *out; /* [count][dim] */
+    float *in;  /* [count][dim of ease] */
+    /* Of a block: the covariance of its out-vectors [dim][dim]; of ease its diagonal [dim], the rest is 0.
+     * NULL in a model for the check, which has the scores themselves. */
+    float *spread[MODEL_PARTS_N];
+    float *gram; /* [dim][dim] of ials: what users are solved from */
     double a0, lambda;
     uint64_t ials_items; /* n of the formula in train.h */
 
@@ -186,6 +188,7 @@ struct model_round {
 struct model_check_plan {
     enum model_check kind;
     float positive; /* what is to be guessed weighs at least this */
+    bool is_long;   /* the log is long enough for a calendar */
     uint32_t asked; /* cases of all rounds */
     struct model_round rounds[MODEL_ROUNDS_MAX];
     uint32_t n;
@@ -203,7 +206,8 @@ struct model_fit {
     struct model_popular_how popular;
     struct model_recency taste, order;
     double weight_max;
-    double decay_s; /* half-life of events in the matrix; 0: old ones count in full */
+    double decay_s;    /* half-life of events in the matrix; 0: old ones count in full */
+    bool is_for_check; /* without spreads: dense parts aren't divided by them */
 };
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
               u2i_error_t *err);
@@ -246,8 +250,14 @@ int model_calibrate(const struct model_exam *exam, const float *weights,
 /* The covariance of n rows of dim floats (stride apart), [dim][dim] (model_spread.c). U2I_ENOMEM. */
 int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_t n, uint32_t dim,
                      float *out);
-/* q' C q */
-double model_variance(const float *covariance, const float *q, uint32_t dim);
+double model_covariance_of(const float *covariance, const float *q, uint32_t dim); /* q' C q */
+/* Of q . out_j over the items, in the block of a part. */
+double model_variance(const struct model *m, int part, const float *q);
+/* Floats in spread[part]. */
+static inline size_t model_spread_size(const struct model *m, int part) {
+    const size_t dim = m->block[part].dim;
+    return part == MODEL_EASE ? dim : dim * dim;
+}
 
 /* Content -> taste (model_cold.c), learnt from m as it is: after the weights. U2I_ENOMEM, U2I_ETIMEOUT. */
 int model_cold_fit(struct model_run *r, struct model *m, u2i_error_t *err);

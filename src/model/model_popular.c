@@ -343,7 +343,7 @@ void model_popular_tell(const struct model_popular_how *how, struct model *m) {
 
 /* ---- As of the training ----------------------------------------------------------------------- */
 
-static void popular_count(const struct popular_counts *c, uint32_t life,
+static void popular_tally(const struct popular_counts *c, uint32_t life,
                           const struct model_events *ev, int64_t now_ms, const struct model *m) {
     int64_t first_ms = 0;
     memset(c->all, 0, 2 * (size_t)c->n * sizeof *c->all); /* `first` follows */
@@ -369,7 +369,7 @@ int model_popular_score(const struct model_popular_how *how, const struct model_
     memset(scores, 0, m->count * sizeof *scores);
     for (uint32_t s = 0; s < POPULAR_SETTINGS; s++) {
         if ((how->settings & 1u << s) != 0) {
-            popular_count(&c, s % POPULAR_LIVES, ev, now_ms, m);
+            popular_tally(&c, s % POPULAR_LIVES, ev, now_ms, m);
             popular_add(&c, s, 1, scores);
         }
     }

@@ -1,6 +1,6 @@
 /* Covariance of item vectors. The standard deviation over the catalogue of q . out_j is sqrt(q' C q) with C the
  * covariance of the out-vectors: so a question knows how far a part's scores spread without looking at
- * a single item.
+ * a single item. Of ease, whose block is large, the vectors are turned such that C is diagonal (train.h).
  *
  * Vectors are taken in panels, turned so that each dimension is a row, and C's entries are dot products of those
  * rows: the kernels then run on a panel that stays in the second-level cache. Each task sums a fixed range of
@@ -98,7 +98,7 @@ int model_covariance(unsigned threads, const float *rows, size_t stride, uint32_
     return rc;
 }
 
-double model_variance(const float *covariance, const float *q, uint32_t dim) {
+double model_covariance_of(const float *covariance, const float *q, uint32_t dim) {
     float dots[64];
     double sum = 0;
     for (uint32_t d = 0; d < dim; d += 64) {
@@ -107,4 +107,16 @@ double model_variance(const float *covariance, const float *q, uint32_t dim) {
         sum += (double)vec_dot(dots, q + d, n);
     }
     return sum > 0 ? sum : 0;
+}
+
+double model_variance(const struct model *m, int part, const float *q) {
+    const struct model_block b = m->block[part];
+    if (part != MODEL_EASE) {
+        return model_covariance_of(m->spread[part], q, b.dim);
+    }
+    double sum = 0;
+    for (uint32_t d = 0; d < b.dim; d++) {
+        sum += (double)(m->spread[part][d] * q[d] * q[d]);
+    }
+    return sum;
 }

@@ -53,6 +53,7 @@ static int model_train_round(struct model_run *r, const struct model_fit *all,
     struct model *m = NULL;
     fit.ev = (struct model_events){plan->rounds[round].train, plan->rounds[round].train_n};
     fit.now_ms = plan->rounds[round].now_ms;
+    fit.is_for_check = true;
     fit.weight_max = 1; /* the events' weights have been divided already */
     int rc = model_fit(r, &fit, &m, err);
     if (rc == U2I_OK && model_exam_ask(r, &all->ev, plan, round, m, exam) != U2I_OK) {
@@ -148,37 +149,55 @@ static int model_train_compare(const struct model_run *r, const struct model_exa
     return U2I_OK;
 }
 
-/* Chooses weights[] and the calibration, and tells of it in `told`. */
+/* Trains and asks each round of the plan. */
+static int model_train_rounds(struct model_run *r, struct model_fit *all,
+                              const struct model_check_plan *plan, struct model_exam *exam,
+                              u2i_error_t *err) {
+    char step[32];
+    int rc = U2I_OK;
+    r->step = step;
+    r->step_fixed = true;
+    for (uint32_t i = 0; i < plan->n && plan->asked > 0 && rc == U2I_OK; i++) {
+        (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan->n); /* fits */
+        rc = model_train_round(r, all, plan, i, exam, err);
+    }
+    if (rc == U2I_OK && plan->kind == MODEL_CHECK_TIME && plan->is_long &&
+        (exam->parts & 1u << MODEL_EASE) != 0) {
+        rc = model_train_decay(r, all, plan, exam, err);
+    }
+    r->step = "";
+    r->step_fixed = false;
+    return rc;
+}
+
+/* Chooses weights[] and the calibration by what the questions found, and tells of it in `told`. */
+static int model_train_choose(struct model_run *r, const struct model_check_plan *plan,
+                              const struct model_exam *exam, float *weights, struct model *told,
+                              u2i_error_t *err) {
+    if (exam->n == 0) {
+        return U2I_OK;
+    }
+    U2I_TRY(model_step(r, "choose", err));
+    model_start_weights(exam->parts, weights);
+    if (model_choose(r, exam, weights) != U2I_OK ||
+        model_calibrate(exam, weights, &told->scale) != U2I_OK ||
+        model_train_compare(r, exam, weights, told) != U2I_OK) {
+        return error_oom(err);
+    }
+    model_train_tell(told, plan, exam, weights);
+    return U2I_OK;
+}
+
 static int model_train_check(struct model_run *r, struct model_fit *all, float *weights,
                              struct model *told, u2i_error_t *err) {
     struct model_check_plan plan;
     struct model_exam exam = {0};
-    char step[32];
-    int rc = model_check_plan_new(r, &all->ev, &plan);
-    if (rc != U2I_OK) {
+    if (model_check_plan_new(r, &all->ev, &plan) != U2I_OK) {
         return error_oom(err);
     }
-    r->step_fixed = true;
-    for (uint32_t i = 0; i < plan.n && plan.asked > 0 && rc == U2I_OK; i++) {
-        (void)snprintf(step, sizeof step, "check %u of %u", i + 1, plan.n); /* fits */
-        r->step = step;
-        rc = model_train_round(r, all, &plan, i, &exam, err);
-        if (rc == U2I_OK && plan.kind == MODEL_CHECK_TIME && (exam.parts & 1u << MODEL_EASE) != 0) {
-            rc = model_train_decay(r, all, &plan, &exam, err);
-        }
-    }
-    r->step_fixed = false;
-    if (rc == U2I_OK && exam.n > 0) {
-        rc = model_step(r, "choose", err);
-    }
-    if (rc == U2I_OK && exam.n > 0) {
-        model_start_weights(exam.parts, weights);
-        if (model_choose(r, &exam, weights) != U2I_OK ||
-            model_calibrate(&exam, weights, &told->scale) != U2I_OK ||
-            model_train_compare(r, &exam, weights, told) != U2I_OK) {
-            rc = error_oom(err);
-        }
-        model_train_tell(told, &plan, &exam, weights);
+    int rc = model_train_rounds(r, all, &plan, &exam, err);
+    if (rc == U2I_OK) {
+        rc = model_train_choose(r, &plan, &exam, weights, told, err);
     }
     model_exam_free(&exam);
     model_check_free(&plan);
@@ -216,8 +235,6 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
     U2I_TRY(model_train_final(r, fit, weights, out, err));
     model_tell(*out, fit->decay_s / 86400, "decay.days");
     (*out)->is_better = told->is_better;
-    model_tell(*out, fit->popular.quality, "popular.quality");
-    model_tell(*out, (double)fit->popular.asked, "popular.newcomers");
     model_popular_tell(&fit->popular, *out);
     model_tell(*out, told->scale.intercept, "calibration.intercept");
     model_tell(*out, told->scale.slope, "calibration.slope");

@@ -110,7 +110,7 @@ float model_user_scale(const struct model *m, int part, double spread) {
 static void model_user_block(struct model_user *u, enum model_part part) {
     const struct model_block b = u->m->block[part];
     float *const q = u->query + b.at;
-    const double spread = sqrt(model_variance(u->m->spread[part], q, b.dim));
+    const double spread = u->m->spread[part] == NULL ? 1 : sqrt(model_variance(u->m, part, q));
     u->scale[part] = model_user_scale(u->m, part, spread);
     if (u->scale[part] > 0) {
         vec_get()->scale(q, u->scale[part], b.dim);

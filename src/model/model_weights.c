@@ -10,13 +10,12 @@
 
 static void model_weights_scale(struct model *m, int part, float c) {
     const struct model_block b = m->block[part];
-    const size_t square = (size_t)b.dim * b.dim;
     for (uint32_t k = 0; k < m->count; k++) {
         vec_get()->scale(m->out + (size_t)k * m->dim + b.at, c, b.dim);
     }
-    vec_get()->scale(m->spread[part], c * c, square);
+    vec_get()->scale(m->spread[part], c * c, model_spread_size(m, part));
     if (part == MODEL_IALS) { /* the system of the fold-in, with u = c u' */
-        vec_get()->scale(m->gram, c * c, square);
+        vec_get()->scale(m->gram, c * c, (size_t)b.dim * b.dim);
         m->lambda *= (double)c * (double)c;
     }
 }
@@ -25,7 +24,7 @@ static double model_weights_trace(const struct model *m, int part) {
     const uint32_t dim = m->block[part].dim;
     double trace = 0;
     for (uint32_t d = 0; d < dim; d++) {
-        trace += (double)m->spread[part][(size_t)d * dim + d];
+        trace += (double)m->spread[part][part == MODEL_EASE ? d : (size_t)d * dim + d];
     }
     return trace;
 }

@@ -52,6 +52,11 @@ struct train_factors { /* two vectors of each column (item) of X: score(i -> j) 
         *out; /* [n][dim]; zeros for columns that were left out (fewer than min_users rows) */
 };
 void train_factors_free(struct train_factors *f);
+/* Turns both vectors by one rotation, after which out's dimensions don't covary: the scores stay, and the
+ * variance over the items of q . out_j is sum_d variances[d] q_d^2. On failure what *f holds is half
+ * turned and useless. U2I_ENOMEM, U2I_ETIMEOUT, U2I_EINTERNAL. */
+int train_factors_turn(struct train_factors *f, float *variances, const struct train_work *work,
+                       u2i_error_t *err);
 
 enum train_ease_form { /* how (X'X + lambda I)^-1 is had */
                        TRAIN_EASE_AUTO = 0,

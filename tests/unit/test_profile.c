@@ -203,6 +203,24 @@ static void an_items_events_add_up(void **state) {
     assert_near((double)entries[1].weight, 2.5 / sqrt(2));
 }
 
+static void largest_takes_an_items_heaviest_event(void **state) {
+    (void)state;
+    struct profile_event ev[] = {event(1, 7, BUY),     event(3, 7, VIEW),    event(2, 8, LIKE),
+                                 event(0, 8, DISLIKE), event(0, 9, DISLIKE), event(4, 10, IGNORE)};
+    struct profile_entry entries[6];
+    float recency[6];
+    size_t n = 0;
+    sort(ev, 6);
+    profile_recency(&BY_RANK, ev, 6, recency);
+    assert_int_equal(profile_largest(ev, 6, recency, WEIGHTS, entries, &n), U2I_OK);
+    assert_int_equal(n, 3); /* the one without weight is dropped, as in sums */
+    assert_int_equal(entries[0].item, 7);
+    assert_int_equal(entries[0].latest, 1); /* the newest, though another one weighs */
+    assert_near((double)entries[0].weight, 5 / sqrt(4));
+    assert_near((double)entries[1].weight, 2.5 / sqrt(3));
+    assert_near((double)entries[2].weight, -2 / sqrt(5));
+}
+
 static void value_multiplies_the_weight(void **state) {
     (void)state;
     struct profile_event ev[] = {event(1, 7, BUY)};
@@ -426,6 +444,7 @@ int main(void) {
         cmocka_unit_test(age_counts_from_the_users_newest_event),
         cmocka_unit_test(no_events_are_no_profile),
         cmocka_unit_test(an_items_events_add_up),
+        cmocka_unit_test(largest_takes_an_items_heaviest_event),
         cmocka_unit_test(value_multiplies_the_weight),
         cmocka_unit_test(late_event_lands_in_its_place),
         cmocka_unit_test(weightless_items_are_dropped),
