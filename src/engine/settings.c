@@ -16,7 +16,8 @@ enum setting_type {
     SETTING_CHOICE,
     SETTING_ACTION,
     SETTING_NAMES,
-    SETTING_RULES
+    SETTING_RULES,
+    SETTING_PARTS
 };
 
 struct setting_def {
@@ -202,6 +203,15 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {"off", "on"}},
+    {"train_parts",
+     "all",
+     "which parts a training may use: all, or some of "
+     "ease,ials,sequence,neighbours,trend,popular,content",
+     SETTING_PARTS,
+     AT(train_parts),
+     0,
+     0,
+     {0}},
     {"unknown_action",
      "refuse",
      "an event with an action that no setting names: refuse, or the action it is taken for",
@@ -418,6 +428,43 @@ bool settings_protects(const struct settings *s, const char *attribute) {
     return false;
 }
 
+#define SETTING_PART_SEPARATORS ", "
+
+/* "ease,trend" -> bits; "all" -> 0. */
+static int setting_put_parts(struct settings *s, const struct setting_def *d, const char *value,
+                             u2i_error_t *err) {
+    uint32_t bits = 0;
+    const char *p = strcmp(value, "all") == 0 ? "" : value;
+    for (p += strspn(p, SETTING_PART_SEPARATORS); *p != '\0';) {
+        const size_t n = strcspn(p, SETTING_PART_SEPARATORS);
+        int part = 0;
+        while (part < MODEL_PARTS_N &&
+               (strlen(model_part_name((enum model_part)part)) != n ||
+                strncmp(model_part_name((enum model_part)part), p, n) != 0)) {
+            part++;
+        }
+        if (part == MODEL_PARTS_N) {
+            return error_set(err, U2I_EINVAL, "%s names \"%.*s\": %s", d->name,
+                             (int)(n < 64 ? n : 64), p, d->help);
+        }
+        bits |= 1u << part;
+        p += n + strspn(p + n, SETTING_PART_SEPARATORS);
+    }
+    *(uint32_t *)setting_field(s, d) = bits;
+    return U2I_OK;
+}
+
+static void setting_print_parts(uint32_t bits, char *buf, size_t bytes) {
+    size_t at = 0;
+    (void)snprintf(buf, bytes, "all");
+    for (int part = 0; part < MODEL_PARTS_N && bits != 0; part++) {
+        if ((bits & 1u << part) != 0 && at < bytes) {
+            at += (size_t)snprintf(buf + at, bytes - at, "%s%s", at == 0 ? "" : ",",
+                                   model_part_name((enum model_part)part));
+        }
+    }
+}
+
 static int setting_put_rules(struct settings *s, const struct setting_def *d, const char *value,
                              u2i_error_t *err) {
     struct settings_rules fresh = {.text = str_dup(value, strlen(value))};
@@ -455,6 +502,8 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_action(s, d, value, err);
     case SETTING_NAMES:
         return setting_put_names(s, d, value, err);
+    case SETTING_PARTS:
+        return setting_put_parts(s, d, value, err);
     case SETTING_RULES:
         return setting_put_rules(s, d, value, err);
     }
@@ -478,6 +527,9 @@ static const char *setting_show(const struct settings *s, const struct setting_d
         return *(const char *)field == '\0' ? "refuse" : field;
     case SETTING_NAMES:
         return field;
+    case SETTING_PARTS:
+        setting_print_parts(*(const uint32_t *)field, scratch, SETTING_SCRATCH_BYTES);
+        break;
     case SETTING_RULES:
         return ((const struct settings_rules *)field)->text;
     }

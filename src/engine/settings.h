@@ -4,6 +4,7 @@
 #ifndef U2I_ENGINE_SETTINGS_H
 #define U2I_ENGINE_SETTINGS_H
 
+#include "model/model.h"
 #include "profile/profile.h"
 #include "rules.h"
 #include "store/store.h"
@@ -46,6 +47,7 @@ struct settings {
     struct settings_rules rules;
     char protected[SETTINGS_NAMES_MAX_BYTES + 1]; /* names of attributes, separated by spaces */
     int train_auto;                               /* 0 off, 1 on */
+    uint32_t train_parts;                         /* bits 1u << enum model_part; 0 = all */
     double train_after_events;                    /* share of the log that has to be new */
 };
 

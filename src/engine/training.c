@@ -25,7 +25,7 @@ float trained_weight(const struct action *a, float value) {
 /* ---- The log ---------------------------------------------------------------------------------- */
 
 struct training_log {
-    struct settings settings; /* only the actions */
+    struct settings settings; /* actions and train_parts only */
     int64_t until_ms, newest_ms;
     struct train_event *events;
     size_t n, cap;
@@ -54,21 +54,22 @@ static int training_add(void *ctx, const struct store_event *ev,
     return 0;
 }
 
-/* The actions as they are now, since the scan is long and outside of a read section. */
-static int training_copy_actions(struct engine *e, struct settings *out, u2i_error_t *err) {
+/* What the settings say now, since the scan is long and outside of a read section. */
+static int training_copy_settings(struct engine *e, struct settings *out, u2i_error_t *err) {
     U2I_TRY(engine_read_begin(e, err));
     const size_t n = e->settings.actions_n;
     out->actions = alloc_array(n, sizeof(*out->actions));
     if (out->actions != NULL) {
         memcpy(out->actions, e->settings.actions, n * sizeof(*out->actions));
         out->actions_n = n;
+        out->train_parts = e->settings.train_parts;
     }
     e->ops->read_end(e->store);
     return out->actions == NULL ? error_oom(err) : U2I_OK;
 }
 
 static int training_read_log(struct engine *e, struct training_log *log, u2i_error_t *err) {
-    U2I_TRY(training_copy_actions(e, &log->settings, err));
+    U2I_TRY(training_copy_settings(e, &log->settings, err));
     U2I_TRY(e->ops->scan_events(e->store, 0, training_add, log, err));
     if (log->oom) {
         return error_oom(err);
@@ -144,6 +145,7 @@ static int training_learn(struct engine *e, const u2i_train_options_t *opt, stru
                                        .content_ctx = &content,
                                        .content_dim = e->store->dim,
                                        .check = training_check(opt->check),
+                                       .parts = log.settings.train_parts,
                                        .progress = opt->progress,
                                        .progress_ctx = opt->ctx};
         rc = model_train(&in, &out->model, err);

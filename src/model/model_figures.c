@@ -23,6 +23,7 @@ static const struct figure_help {
     {"check.ndcg10", "", "NDCG@10 of the lists in the check, 0..1"},
     {"check.ndcg100", "", "NDCG@100 of the lists in the check, 0..1"},
     {"check.recall20", "", "share of what was wanted later within the first 20, 0..1"},
+    {"check.better", "", "1: the lists beat popularity's; 0: they don't, or it is chance"},
     {"check.", "*.ndcg10", "NDCG@10 in the check of this part alone"},
     {"popular.all_days", "",
      "strangers: mean half-life of the counts of all events, in days; 0: none"},

@@ -1,7 +1,7 @@
 /* A model as bytes. All numbers little-endian, floats and doubles by their IEEE 754 bits; no padding:
  *
  *   magic "u2imodl1"
- *   u32   count, dim of each block (MODEL_PARTS_N), content_dim, dims of the two maps, number of figures
+ *   u32   count, is_better, dim of each block (MODEL_PARTS_N), content_dim, dims of the two maps, figures
  *   f64   weight of each part, taste and order (power, half-life, floor), weight_max, a0, lambda, ials_items,
  *         intercept and slope of the calibration
  *   u32   rows[count], ascending
@@ -89,6 +89,7 @@ static void file_put_recency(struct buf *out, const struct model_recency *r) {
 static void file_put_head(struct buf *out, const struct model *m) {
     buf_put(out, file_magic, sizeof file_magic);
     file_put(out, m->count, 4);
+    file_put(out, m->is_better, 4);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         file_put(out, m->block[p].dim, 4);
     }
@@ -300,6 +301,7 @@ static void file_get_head(struct file_in *in, struct model *m) {
     }
     in->at += sizeof file_magic;
     m->count = file_get_u32(in, 1, UINT32_MAX - 1);
+    m->is_better = file_get_u32(in, 0, 1) == 1;
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         const uint32_t most = p == MODEL_EASE || p == MODEL_IALS ? FILE_DIM_MAX : 1;
         m->block[p] =

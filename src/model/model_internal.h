@@ -75,6 +75,7 @@ struct model {
     float *content_spread;    /* [content_dim][content_dim]: covariance */
 
     double norm_max;
+    bool is_better; /* than popularity, in the check */
     struct model_scale scale;
     struct model_figure figures[MODEL_FIGURES_MAX];
     uint32_t figures_n;
@@ -206,7 +207,6 @@ struct model_fit {
 };
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,
               u2i_error_t *err);
-uint64_t model_fit_memory(const struct model_run *r, const struct model_events *ev, uint32_t parts);
 /* Sets the weights: blocks without any are dropped, the others scaled so that the distance of two out-vectors
  * is what it means for scores. U2I_ENOMEM. */
 int model_set_weights(struct model *m, const float *weights);
@@ -299,9 +299,10 @@ struct model_user {
     float *ials_solved;         /* [dim of ials], scratch */
     float *dots;                /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
-    struct model_sums sums[MODEL_PARTS_N];
-    bool is_known;                      /* an entry is learnt or predicted */
-    struct model_user_content *content; /* NULL: no content in the model or the question */
+    struct model_sums sums[MODEL_PARTS_N]; /* values NULL: the part says nothing */
+    uint32_t sparse_n;                     /* parts that do */
+    bool is_known;                         /* an entry is learnt or predicted */
+    struct model_user_content *content;    /* NULL: no content in the model or the question */
 };
 
 float model_user_scale(const struct model *m, int part, double spread);

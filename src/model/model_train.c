@@ -92,8 +92,9 @@ static int model_train_decay(struct model_run *r, struct model_fit *all,
     return rc;
 }
 
-/* What is told of the check: the lists of the chosen weights, of each part alone, of popularity. */
-struct model_marks_told {
+/* ---- What is told of it ----------------------------------------------------------------------- */
+
+struct model_marks_told { /* means over the questions */
     double ndcg10, ndcg100, recall20;
 };
 
@@ -110,23 +111,41 @@ static struct model_marks_told model_train_mean(const struct model_exam *exam,
     return mean;
 }
 
+/* The lists of the chosen weights, and those of each part alone. */
 static void model_train_tell(struct model *told, const struct model_check_plan *plan,
                              const struct model_exam *exam, const float *weights) {
     const struct model_marks_told mean = model_train_mean(exam, weights);
     model_tell(told, plan->kind, "check.kind");
-    model_tell(told, exam->n, "check.questions");
     model_tell(told, plan->n, "check.rounds");
+    model_tell(told, exam->n, "check.questions");
     model_tell(told, mean.ndcg10, "check.ndcg10");
     model_tell(told, mean.ndcg100, "check.ndcg100");
     model_tell(told, mean.recall20, "check.recall20");
     for (int p = 0; p < MODEL_PARTS_N; p++) {
+        float one[MODEL_PARTS_N] = {0};
+        one[p] = 1;
         if ((exam->parts & 1u << p) != 0) {
-            float one[MODEL_PARTS_N] = {0};
-            one[p] = 1;
             model_tell(told, model_train_mean(exam, one).ndcg10, "check.%s.ndcg10",
                        model_part_name((enum model_part)p));
         }
     }
+}
+
+/* Paired with popularity's lists: better, and not just by chance. */
+static int model_train_compare(const struct model_run *r, const struct model_exam *exam,
+                               const float *weights, struct model *told) {
+    const float popular[MODEL_PARTS_N] = {[MODEL_POPULAR] = 1};
+    double *const quality = alloc_array((size_t)exam->n * 2, sizeof *quality);
+    if (quality == NULL) {
+        return U2I_ENOMEM;
+    }
+    model_exam_judge(r, exam, weights, quality);
+    model_exam_judge(r, exam, popular, quality + exam->n);
+    const struct model_compared gain = model_compare(quality, quality + exam->n, exam->n);
+    told->is_better = gain.mean > 0.5 * gain.error;
+    model_tell(told, told->is_better, "check.better");
+    mem_free(quality);
+    return U2I_OK;
 }
 
 /* Chooses weights[] and the calibration, and tells of it in `told`. */
@@ -155,7 +174,8 @@ static int model_train_check(struct model_run *r, struct model_fit *all, float *
     if (rc == U2I_OK && exam.n > 0) {
         model_start_weights(exam.parts, weights);
         if (model_choose(r, &exam, weights) != U2I_OK ||
-            model_calibrate(&exam, weights, &told->scale) != U2I_OK) {
+            model_calibrate(&exam, weights, &told->scale) != U2I_OK ||
+            model_train_compare(r, &exam, weights, told) != U2I_OK) {
             rc = error_oom(err);
         }
         model_train_tell(told, &plan, &exam, weights);
@@ -195,9 +215,12 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
     }
     U2I_TRY(model_train_final(r, fit, weights, out, err));
     model_tell(*out, fit->decay_s / 86400, "decay.days");
-    model_popular_tell(&fit->popular, *out);
+    (*out)->is_better = told->is_better;
     model_tell(*out, fit->popular.quality, "popular.quality");
     model_tell(*out, (double)fit->popular.asked, "popular.newcomers");
+    model_popular_tell(&fit->popular, *out);
+    model_tell(*out, told->scale.intercept, "calibration.intercept");
+    model_tell(*out, told->scale.slope, "calibration.slope");
     (*out)->scale = told->scale;
     for (uint32_t i = 0; i < told->figures_n; i++) {
         model_tell(*out, told->figures[i].value, "%s", told->figures[i].name);

@@ -196,18 +196,39 @@ static int model_user_sparse(struct model_user *u, struct arena *a) {
         if (!(u->scale[p] > 0)) {
             u->sums[p].values = NULL;
         }
+        u->sparse_n += u->sums[p].values != NULL;
     }
     return U2I_OK;
 }
 
-static float model_user_sum(const struct model_user *u, uint32_t k) {
+/* The weighted sum of the sparse parts but `part`. */
+static float model_user_others(const struct model_user *u, int part, uint32_t k) {
     float sum = 0;
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        if (u->sums[p].values != NULL) {
+        if (p != part && u->sums[p].values != NULL) {
             sum += u->scale[p] * model_sums_get(&u->sums[p], k);
         }
     }
     return sum;
+}
+
+/* Puts forward what a part knows and none before it does. */
+static void model_user_next_of(const struct model_user *u, int part, struct topk *best) {
+    const struct model_sums *const s = &u->sums[part];
+    const bool alone = u->sparse_n == 1;
+    const bool is_second = part == MODEL_NEIGHBOURS && u->sums[MODEL_SEQUENCE].values != NULL;
+    for (uint32_t i = 0; i < s->slots; i++) {
+        if (!(s->values[i] > 0)) {
+            continue;
+        }
+        const uint32_t k = model_sums_key(s, i);
+        const float own = u->scale[part] * s->values[i];
+        if (alone) {
+            topk_push(best, own, k);
+        } else if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], k) == 0) {
+            topk_push(best, own + model_user_others(u, part, k), k);
+        }
+    }
 }
 
 uint32_t model_user_next(const struct model_user *u, uint32_t *rows, uint32_t max) {
@@ -218,15 +239,8 @@ uint32_t model_user_next(const struct model_user *u, uint32_t *rows, uint32_t ma
     }
     topk_init(&best, hits, max, NULL, NULL);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
-        const struct model_sums *const s = &u->sums[p];
-        const bool second = p != MODEL_SEQUENCE && u->sums[MODEL_SEQUENCE].values != NULL;
-        for (uint32_t i = 0; s->values != NULL && i < s->slots; i++) {
-            if (s->values[i] > 0) {
-                const uint32_t k = model_sums_key(s, i);
-                if (!second || model_sums_get(&u->sums[MODEL_SEQUENCE], k) == 0) {
-                    topk_push(&best, model_user_sum(u, k), k);
-                }
-            }
+        if (u->sums[p].values != NULL) {
+            model_user_next_of(u, p, &best);
         }
     }
     const uint32_t n = topk_sort(&best);
@@ -330,6 +344,16 @@ static void model_pulls_dense(const struct model_user *u, const float *out_vecto
     }
 }
 
+static void model_pulls_sparse(const struct model_user *u, int part, uint32_t k, float *pulls) {
+    const float *const weights = model_user_sparse_weights(u, part);
+    for (size_t i = 0; i < u->n; i++) {
+        if (u->ks[i] != MODEL_NONE) {
+            pulls[i] +=
+                u->scale[part] * weights[i] * model_sparse_get(u->m->sparse[part], u->ks[i], k);
+        }
+    }
+}
+
 void model_user_pulls(const struct model_user *u, uint32_t row, const float *out_vector,
                       float *pulls) {
     const struct model *const m = u->m;
@@ -339,11 +363,8 @@ void model_user_pulls(const struct model_user *u, uint32_t row, const float *out
         model_pulls_dense(u, out_vector, pulls);
     }
     for (int p = 0; p < MODEL_PARTS_N && k != MODEL_NONE; p++) {
-        const float *const weights = model_user_sparse_weights(u, p);
-        for (size_t i = 0; i < u->n && u->sums[p].values != NULL; i++) {
-            if (u->ks[i] != MODEL_NONE) {
-                pulls[i] += u->scale[p] * weights[i] * model_sparse_get(m->sparse[p], u->ks[i], k);
-            }
+        if (u->sums[p].values != NULL && model_sums_get(&u->sums[p], k) > 0) {
+            model_pulls_sparse(u, p, k, pulls);
         }
     }
     if (k == MODEL_NONE) {

@@ -8,29 +8,44 @@
 #include "vec/vec.h"
 #include <math.h>
 
-/* Lower half of a += sum w v v' */
-static void fold_add(const struct vec_ops *ops, float *a, uint32_t dim, const float *v,
-                     float weight) {
-    for (uint32_t r = 0; r < dim; r++) {
-        ops->axpy(weight * v[r], v, a + (size_t)r * dim, (size_t)r + 1);
+#define FOLD_PIECE 64u
+
+/* Lower half of a += sum_k w_k v_k v_k', row by row: many entries are added in one pass over a row. */
+static void fold_add(const struct vec_ops *ops, float *a, uint32_t dim, const float *const *rows,
+                     const float *weights, size_t n) {
+    float w[FOLD_PIECE];
+    for (size_t first = 0; first < n; first += FOLD_PIECE) {
+        const size_t piece = n - first < FOLD_PIECE ? n - first : FOLD_PIECE;
+        for (uint32_t r = 0; r < dim; r++) {
+            for (size_t k = 0; k < piece; k++) {
+                w[k] = weights[first + k] * rows[first + k][r];
+            }
+            ops->axpy_rows(w, rows + first, piece, a + (size_t)r * dim, (size_t)r + 1);
+        }
     }
 }
 
-/* The lower half becomes L of a = L L', the upper half zero; false if a is not positive
- * definite. */
+/* The lower half becomes L of a = L L', the upper half zero; false if a is not positive definite. Column by
+ * column, so that what one takes from the rows below it is one run of dot products. */
 static bool fold_cholesky(const struct vec_ops *ops, float *a, uint32_t dim) {
-    for (uint32_t r = 0; r < dim; r++) {
-        float *const row = a + (size_t)r * dim;
-        for (uint32_t c = 0; c < r; c++) {
-            const float *const other = a + (size_t)c * dim;
-            row[c] = (row[c] - ops->dot(row, other, c)) / other[c];
-        }
-        const float pivot = row[r] - ops->dot(row, row, r);
+    float dots[FOLD_PIECE];
+    for (uint32_t c = 0; c < dim; c++) {
+        float *const row = a + (size_t)c * dim;
+        const float pivot = row[c] - ops->dot(row, row, c);
         if (!(pivot > 0) || !isfinite(pivot)) {
             return false;
         }
-        row[r] = sqrtf(pivot);
-        memset(row + r + 1, 0, (dim - r - 1) * sizeof *row);
+        row[c] = sqrtf(pivot);
+        const float unit = 1 / row[c];
+        memset(row + c + 1, 0, (dim - c - 1) * sizeof *row);
+        for (uint32_t first = c + 1; first < dim; first += FOLD_PIECE) {
+            const uint32_t piece = dim - first < FOLD_PIECE ? dim - first : FOLD_PIECE;
+            float *const below = a + (size_t)first * dim;
+            ops->dot_rows(row, below, dim, piece, c, dots);
+            for (uint32_t r = 0; r < piece; r++) {
+                below[(size_t)r * dim + c] = (below[(size_t)r * dim + c] - dots[r]) * unit;
+            }
+        }
     }
     return true;
 }
@@ -64,10 +79,10 @@ bool train_ials_fold_in(const struct train_fold *how, const float *const *rows,
     }
     double sum = 0;
     for (size_t k = 0; k < n; k++) {
-        fold_add(ops, a, dim, rows[k], weights[k]);
-        ops->axpy(weights[k], rows[k], user, dim);
         sum += (double)weights[k];
     }
+    fold_add(ops, a, dim, rows, weights, n);
+    ops->axpy_rows(weights, rows, n, user, dim);
     const float ridge = (float)(how->lambda * (sum + how->a0 * (double)how->items));
     for (uint32_t r = 0; r < dim; r++) {
         a[(size_t)r * dim + r] += ridge;
