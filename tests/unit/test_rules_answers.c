@@ -5,7 +5,7 @@
 #define CROWD 600
 
 static u2i_t *open_crowd(void) {
-    static char ids[CROWD][8];
+    static char ids[CROWD][24];
     static float vectors[CROWD][VERTICAL_DIM];
     static u2i_item_t items[CROWD];
     u2i_t *u = shop_open(":memory:", "none", VERTICAL_DIM);
