@@ -336,7 +336,7 @@ static void new_posts_get_a_chance(void **state) {
     u2i_t *u = open_feed();
     for (int i = 0; i < 60; i++) { /* everything else is known well */
         u2i_event_t seen[VERTICAL_KINDS * VERTICAL_ITEMS];
-        char user[16], ids[VERTICAL_KINDS * VERTICAL_ITEMS][8];
+        char user[24], ids[VERTICAL_KINDS * VERTICAL_ITEMS][24];
         u2i_error_t err;
         (void)snprintf(user, sizeof(user), "reader%d", i);
         for (int k = 0; k < VERTICAL_KINDS * VERTICAL_ITEMS; k++) {
