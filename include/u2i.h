@@ -270,8 +270,9 @@ typedef struct u2i_query {
     size_t session_n, session_size; /* session_size: sizeof(u2i_event_t) */
     int64_t time_ms;  /* the moment of the question, e.g. when replaying a log; 0 = now */
     double diversity; /* 0..1: how much alike hits push each other down; 0 = as the setting says */
-    const char
-        *rules; /* further ranking rules, one a line, beside the setting's; docs/ranking.md */
+    /* Further ranking rules, one a line, beside the setting's; docs/ranking.md. Not limit, mutual and
+     * explore: they count everybody's events, which is done for the setting's only (U2I_EINVAL). */
+    const char *rules;
 } u2i_query_t;
 #define U2I_QUERY_INIT                                                                             \
     {                                                                                              \

@@ -66,7 +66,7 @@ static inline void vertical_event(u2i_t *u, const char *user, const char *action
 static inline void vertical_fill(u2i_t *u) {
     static u2i_event_t likes[VERTICAL_KINDS * VERTICAL_FANS * 6];
     static char users[VERTICAL_KINDS * VERTICAL_FANS][16];
-    static char items[VERTICAL_KINDS][VERTICAL_ITEMS][8];
+    static char items[VERTICAL_KINDS][VERTICAL_ITEMS][24];
     uint32_t n = 0;
     u2i_error_t err;
     for (int k = 0; k < VERTICAL_KINDS; k++) {

@@ -216,7 +216,9 @@ int history_extend(const struct history *base, const struct history_source *from
         }
         roaring_bitmap_or_inplace(e->acted, base->acted);
         e->decay = base->decay;
-        memcpy(e->events + e->n, base->events, base_n * sizeof(*base->events));
+        if (base_n > 0) { /* a user may have no events yet, and then there is no array */
+            memcpy(e->events + e->n, base->events, base_n * sizeof(*base->events));
+        }
         e->n += base_n;
         profile_sort(e->events, e->n, history_item_cmp, from->store);
     }

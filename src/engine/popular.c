@@ -47,8 +47,8 @@ struct popular_scan {
     int rc;
 };
 
-static int popular_count(void *ctx, const struct store_event *ev,
-                         const struct store_event_row *row) {
+static int popular_count_event(void *ctx, const struct store_event *ev,
+                               const struct store_event_row *row) {
     struct popular_scan *scan = ctx;
     const float weight = popular_weight(settings_action(scan->settings, ev->action));
     if (weight > 0) {
@@ -66,7 +66,7 @@ int popular_catch_up(struct engine *e, const struct settings *s, struct counted 
     U2I_TRY(e->ops->read_begin(e->store, err));
     const uint64_t seen = e->counted_seq; /* the log below has these, or they were removed since */
     e->ops->read_end(e->store);
-    U2I_TRY(e->ops->scan_events(e->store, c->seq, popular_count, &scan, err));
+    U2I_TRY(e->ops->scan_events(e->store, c->seq, popular_count_event, &scan, err));
     c->seq = c->seq < seen ? seen : c->seq;
     return scan.rc;
 }

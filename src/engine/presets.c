@@ -73,6 +73,7 @@ static const struct preset_setting presets_content[] = {
     {"recent_half_life_s", "21600"},    /* 6 hours */
     {"popular_blend", "0.8"},
     {"diversity", "0.3"},
+    {"protected", "muted_authors muted_topics"}, /* what is muted is no interest */
     {"rules", presets_content_rules},
 };
 
@@ -145,9 +146,13 @@ static const char presets_dating_rules[] =
     "explore 10% below 20\n";
 
 static const struct preset_setting presets_dating[] = {
-    {"action.message", "5"},         {"action.match", "4"},
-    {"action.pass", "exclude"},      {"action.block", "exclude"},
-    {"action.report", "exclude"},    {"half_life_s", "2592000"}, /* 30 days */
+    {"action.message", "5"},
+    {"action.match", "4"},
+    {"action.pass", "exclude"},
+    {"action.block", "exclude"},
+    {"action.report", "exclude"},
+    {"half_life_s", "2592000"},           /* 30 days */
+    {"protected", "gender seeks places"}, /* constraints, no interests */
     {"rules", presets_dating_rules},
 };
 

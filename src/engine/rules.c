@@ -8,19 +8,19 @@
 
 #include <assert.h>
 
-/* *filter is NULL where the rule doesn't apply to this user. */
-static int rules_bind_expr(struct rules_binding *b, const struct rule *rule,
-                           struct filter **filter) {
+/* *filter is NULL where it isn't found how the rule applies to this user. */
+static int rules_bind_expr(struct rules_binding *b, const struct rule *rule, struct filter **filter,
+                           enum rules_found *found) {
     u2i_param_t values[RULES_PARAMS_MAX];
-    bool found;
     *filter = NULL;
-    U2I_TRY(rules_param_values(b, rule, values, &found));
-    if (!found) {
+    U2I_TRY(rules_param_values(b, rule, values, found));
+    if (*found != RULES_FOUND) {
         return U2I_OK;
     }
     u2i_error_t wrong;
     const int rc = filter_parse(rule->expr, rule->expr_n, values, rule->params_n, filter, &wrong);
-    /* An attribute of another type than the expression is about: as one the user doesn't have. */
+    *found =
+        rc == U2I_OK ? RULES_FOUND : RULES_UNFIT; /* of another type than the expression is about */
     return rc == U2I_ENOMEM ? error_oom(b->err) : U2I_OK;
 }
 
@@ -28,32 +28,32 @@ static int rules_bind_expr(struct rules_binding *b, const struct rule *rule,
 static int rules_bind_list(struct rules_binding *b, const struct rule *rule,
                            const u2i_param_t **list) {
     u2i_param_t *const value = arena_alloc(b->arena, sizeof(*value));
-    bool found;
+    enum rules_found found;
     if (value == NULL) {
         return error_oom(b->err);
     }
     U2I_TRY(rules_param_values(b, rule, value, &found));
-    *list = found ? value : NULL;
+    *list = found == RULES_FOUND ? value : NULL;
     return U2I_OK;
 }
 
+/* A filter about what the user has stated in a way that nobody can use isn't relaxed: nothing passes it. */
 static int rules_bind_one(struct rules_binding *b, const struct rule *rule,
                           struct rules_bound *out) {
     struct rule_bound bound = {.rule = rule, .filter = rule->filter};
+    enum rules_found found = RULES_FOUND;
     if (rule->kind == RULE_MATCH) {
         U2I_TRY(rules_bind_list(b, rule, &bound.list));
-        if (bound.list == NULL) {
-            return U2I_OK;
-        }
+        found = bound.list != NULL ? RULES_FOUND : RULES_MISSING;
     } else if (rule->params_n > 0) {
-        U2I_TRY(rules_bind_expr(b, rule, &bound.owned));
+        U2I_TRY(rules_bind_expr(b, rule, &bound.owned, &found));
         bound.filter = bound.owned != NULL ? bound.owned : rule->otherwise;
-        if (bound.filter == NULL) {
-            out->nothing = out->nothing || rule->strict;
-            return U2I_OK;
-        }
     }
-    out->list[out->n++] = bound;
+    const bool unfit = found == RULES_UNFIT && rule->kind == RULE_FILTER;
+    out->nothing = out->nothing || unfit || (found != RULES_FOUND && rule->strict);
+    if (found == RULES_FOUND || (found == RULES_MISSING && rule->otherwise != NULL)) {
+        out->list[out->n++] = bound;
+    }
     return U2I_OK;
 }
 

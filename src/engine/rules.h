@@ -20,7 +20,8 @@
  *
  * EXPR is a filter (filter/filter.h) that may name {now}, {user.ATTR}, {history.ATTR.low} and
  * {history.ATTR.high}. A rule that names what the user doesn't have (null and the empty list count as not
- * having) is skipped.
+ * having) is skipped; one that names what the user has, but in a form that it can't use, is skipped too, but for
+ * filters: those let nothing through then.
  *
  * Rules are parsed and wholly checked once, when they are set; binding them to a question parses anew only
  * the expressions with parameters. struct rules is immutable after rules_parse(). */
@@ -122,7 +123,9 @@ struct rules_bound {
         *list; /* in order of kind, then as they were written; a number in it is the rule of
                                 rank_add() */
     uint32_t n;
-    bool nothing; /* a `require` names what the user doesn't have: no item may be in the answer */
+    bool
+        nothing; /* a `require` names what the user doesn't have, or a filter what it can't use: no item
+                     may be in the answer */
 };
 /* Binds the rules of several texts (NULL = none). Memory from the arena, but for the filters: call
  * rules_unbind() in every case. The rules must outlive it. U2I_ENOMEM, errors of the callback. */

@@ -74,8 +74,13 @@ struct rules_binding {
     uint32_t quantiles_n;
     u2i_error_t *err;
 };
-/* The values of a rule's parameters; *found tells whether the user has them all. */
+enum rules_found {
+    RULES_MISSING, /* the user doesn't have it */
+    RULES_UNFIT,   /* has it, but not as the rule can use it */
+    RULES_FOUND
+};
+/* The values of a rule's parameters; *found is that of the first that isn't found. */
 int rules_param_values(struct rules_binding *b, const struct rule *rule, u2i_param_t *out,
-                       bool *found);
+                       enum rules_found *found);
 
 #endif

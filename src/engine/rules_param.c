@@ -390,21 +390,26 @@ static int rules_quantile_of(struct rules_binding *b, const struct rule_param *p
 
 /* ---- The values of a question ------------------------------------------------------------------ */
 
-/* One value, or a list where one stands; false if the user doesn't have it. */
+/* One value, or a list where one stands. An empty list is none. */
 static int rules_user_value(struct rules_binding *b, const struct rule_param *param,
-                            u2i_param_t *out, bool *found) {
+                            u2i_param_t *out, enum rules_found *found) {
     struct attr_value v = {.type = ATTR_MISSING};
     int rc = U2I_OK;
     if (b->asker->user != NULL) {
         attrs_get(b->asker->user, param->path, &v);
     }
-    *found =
+    if (v.type == ATTR_MISSING || (v.type == ATTR_ARRAY && v.n == 0)) {
+        *found = RULES_MISSING;
+        return U2I_OK;
+    }
+    const bool fits =
         param->list ? rules_list(&v, b->arena, out, &rc) : rules_scalar(&v, b->arena, out, &rc);
+    *found = fits ? RULES_FOUND : RULES_UNFIT;
     return rc == U2I_OK ? U2I_OK : error_oom(b->err);
 }
 
 static int rules_param_value(struct rules_binding *b, const struct rule_param *param,
-                             u2i_param_t *out, bool *found) {
+                             u2i_param_t *out, enum rules_found *found) {
     *out = (u2i_param_t){.name = param->name};
     if (param->kind == RULE_USER) {
         return rules_user_value(b, param, out, found);
@@ -413,21 +418,21 @@ static int rules_param_value(struct rules_binding *b, const struct rule_param *p
         const int64_t now_ms = b->asker->now_ms;
         out->type = U2I_INT;
         out->value.i = now_ms / 1000 - (now_ms % 1000 < 0); /* rounded down */
-        *found = true;
+        *found = RULES_FOUND;
         return U2I_OK;
     }
     struct rules_quantile q;
     U2I_TRY(rules_quantile_of(b, param, &q));
     out->type = U2I_REAL;
     out->value.r = param->kind == RULE_HISTORY_LOW ? q.low : q.high;
-    *found = q.known;
+    *found = q.known ? RULES_FOUND : RULES_MISSING;
     return U2I_OK;
 }
 
 int rules_param_values(struct rules_binding *b, const struct rule *rule, u2i_param_t *out,
-                       bool *found) {
-    *found = true;
-    for (uint32_t i = 0; i < rule->params_n && *found; i++) {
+                       enum rules_found *found) {
+    *found = RULES_FOUND;
+    for (uint32_t i = 0; i < rule->params_n && *found == RULES_FOUND; i++) {
         U2I_TRY(rules_param_value(b, &rule->params[i], &out[i], found));
     }
     return U2I_OK;

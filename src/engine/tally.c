@@ -57,9 +57,18 @@ static int tally_want(struct tallies *t, enum tally_what what, const char *actio
     return U2I_OK;
 }
 
+/* What the `explore` rules need; `rule` is the one with the largest N, NULL = there is none. */
+static int tally_want_explore(struct tallies *t, const struct rule *rule) {
+    if (rule == NULL) {
+        return U2I_OK;
+    }
+    U2I_TRY(tally_want(t, TALLY_WANTED, "", rule));
+    return tally_want(t, TALLY_SHOWN, "impression", NULL);
+}
+
 int tallies_new(const struct rules *rules, struct tallies **out, u2i_error_t *err) {
     struct tallies *t = mem_zalloc(sizeof(*t));
-    const struct rule *explores = NULL; /* with the largest N */
+    const struct rule *explores = NULL;
     int rc = U2I_OK;
     *out = t;
     if (t == NULL) {
@@ -69,19 +78,13 @@ int tallies_new(const struct rules *rules, struct tallies **out, u2i_error_t *er
         const struct rule *r = &rules->list[i];
         if (r->kind == RULE_EXPLORE && (explores == NULL || r->count > explores->count)) {
             explores = r;
-        }
-        if (r->kind == RULE_LIMIT) {
+        } else if (r->kind == RULE_LIMIT) {
             rc = tally_want(t, TALLY_LIMIT, r->name, r);
         } else if (r->kind == RULE_MUTUAL) {
             rc = tally_want(t, TALLY_USERS, r->name, r);
         }
     }
-    if (explores != NULL && rc == U2I_OK) {
-        rc = tally_want(t, TALLY_WANTED, "", explores);
-    }
-    if (explores != NULL && rc == U2I_OK) {
-        rc = tally_want(t, TALLY_SHOWN, "impression", NULL);
-    }
+    rc = rc == U2I_OK ? tally_want_explore(t, explores) : rc;
     if (rc != U2I_OK || t->n == 0) {
         tallies_free(t);
         *out = NULL;

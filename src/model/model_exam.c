@@ -274,6 +274,9 @@ int model_exam_ask(const struct model_run *r, const struct model_events *ev,
             exam->parts |= 1u << p;
         }
     }
+    if (a.round->cases_n == 0) {
+        return U2I_OK; /* and there may be no list yet */
+    }
     if (array_reserve(&exam->list, &exam->cap, exam->n + a.round->cases_n, sizeof *exam->list) !=
         U2I_OK) {
         return U2I_ENOMEM;

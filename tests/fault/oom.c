@@ -236,7 +236,9 @@ static int oom_recommend_rules(struct oom *o, unsigned attempt, u2i_error_t *err
     q.session_n = 2;
     q.diversity = 0.5;
     q.rules = "filter price is null or price < 100\nboost price < {history.price.high} by 2\n"
-              "cap category 5\nagain buy after 30d\nshown cap 3 within 1d\nexplore 20% below 5";
+              "cap category 5\nagain buy after 30d\nshown cap 3 within 1d\npin b at 2\n"
+              "promote category == \"fiction\" share 50%\nmatch tags with {user.tags} by 2\n"
+              "filter price > {user.nothing} else price is null or price < 1000";
     return oom_ask(o, u2i_recommend, &q, err);
 }
 
@@ -323,6 +325,12 @@ static int oom_settings(struct oom *o, unsigned attempt, u2i_error_t *err) {
     char value[64];
     int rc = u2i_set_setting(o->u, "half_life_s", attempt % 2 ? "100000" : "200000", err);
     rc = rc == U2I_OK ? u2i_set_setting(o->u, "action.share", "4", err) : rc;
+    if (rc == U2I_OK) { /* rules that count everybody's events */
+        rc = u2i_set_setting(o->u, "rules",
+                             attempt % 2 ? "explore 20% below 5\nlimit share 1000 within 1d"
+                                         : "explore 20% below 9\nmutual share",
+                             err);
+    }
     return rc == U2I_OK ? u2i_get_setting(o->u, "action.share", value, sizeof value, err) : rc;
 }
 

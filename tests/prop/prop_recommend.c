@@ -138,6 +138,23 @@ static const char *const filters[] = {
 };
 enum { FILTERS_N = 7, FILTERS_OF_QUESTIONS = 3, FILTER_STRICT = FILTERS_N };
 
+/* Those that name an attribute of the user. */
+static bool user_filter_holds(int filter, const struct item *it, const struct user *u) {
+    static const struct user nobody = {.max_price = -1, .brand = -1};
+    u = u == NULL ? &nobody : u;
+    const bool affordable = it->price >= 0 && it->price <= u->max_price;
+    switch (filter) {
+    case 4:
+        return u->max_price < 0 || affordable;
+    case 5:
+        return u->brands == 0 || (it->brand >= 0 && (u->brands >> it->brand & 1) != 0);
+    case 6:
+        return it->brand == (u->brand < 0 ? 1 : u->brand);
+    default: /* FILTER_STRICT: require */
+        return u->max_price >= 0 && affordable;
+    }
+}
+
 static bool filter_holds(int filter, const struct item *it, const struct user *u, int64_t now_s) {
     switch (filter) {
     case 0:
@@ -148,16 +165,8 @@ static bool filter_holds(int filter, const struct item *it, const struct user *u
         return it->category >= 0 && it->category != 1;
     case 3:
         return it->since_s == 0 || it->since_s <= now_s;
-    case 4:
-        return u == NULL || u->max_price < 0 || (it->price >= 0 && it->price <= u->max_price);
-    case 5:
-        return u == NULL || u->brands == 0 || (it->brand >= 0 && (u->brands >> it->brand & 1) != 0);
-    case 6:
-        return it->brand == (u == NULL || u->brand < 0 ? 1 : u->brand);
-    case FILTER_STRICT: /* require */
-        return u != NULL && u->max_price >= 0 && it->price >= 0 && it->price <= u->max_price;
     default:
-        return true;
+        return user_filter_holds(filter, it, u);
     }
 }
 

@@ -52,6 +52,7 @@ static bool oom_is_wrapped(void) {
 static const char text[] =
     "filter a in {user.list} and b == {user.word}\nfilter c < {history.c.high} and d < {now}\n"
     "boost e > 1 by 2\ncap attrs[\"f\"] 2 in 5\nfresh g half-life 1d\nagain buy after 3d where h\n"
+    "filter z == {user.nothing} else a != \"b c\"\nmatch tags with {user.list} by 3\n"
     "pin \"x\" at 2\npromote i share 10%\nexplore 10% below 5\nshown discount 0.5\n";
 
 static void parsing_without_memory_says_so(void **state) {

@@ -101,6 +101,21 @@ static void a_muted_author_is_gone_at_once(void **state) {
     u2i_close(u);
 }
 
+static void what_is_muted_is_no_interest(void **state) {
+    (void)state;
+    u2i_t *u = shop_open(":memory:", "hash", 0);
+    u2i_error_t err;
+    const u2i_item_t post = {.id = "golf", .title = "Golf with Bob Miller"};
+    shop_ok(u2i_use_preset(u, "content", &err), &err);
+    shop_ok(u2i_put_items(u, &post, 1, sizeof(post), &err), &err);
+    vertical_user(u, "ann", "{\"muted_authors\": [\"Bob Miller\"], \"muted_topics\": [\"Golf\"]}");
+    u2i_result_t *r =
+        shop_recommend(u, "ann"); /* nothing says who wrote it: it is in the catalogue */
+    assert_int_equal(u2i_result_hit(r, 0)->source, U2I_FROM_CATALOGUE);
+    u2i_result_free(r);
+    u2i_close(u);
+}
+
 static void a_muted_post_is_gone_at_once(void **state) {
     (void)state;
     u2i_t *u = open_feed();
@@ -321,7 +336,7 @@ static void new_posts_get_a_chance(void **state) {
     u2i_t *u = open_feed();
     for (int i = 0; i < 60; i++) { /* everything else is known well */
         u2i_event_t seen[VERTICAL_KINDS * VERTICAL_ITEMS];
-        char user[16], ids[VERTICAL_KINDS * VERTICAL_ITEMS][8];
+        char user[24], ids[VERTICAL_KINDS * VERTICAL_ITEMS][24];
         u2i_error_t err;
         (void)snprintf(user, sizeof(user), "reader%d", i);
         for (int k = 0; k < VERTICAL_KINDS * VERTICAL_ITEMS; k++) {
@@ -343,6 +358,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_published_yet_or_expired_is_left_out),
         cmocka_unit_test(odds_halve_with_every_day_since_publishing),
         cmocka_unit_test(a_muted_author_is_gone_at_once),
+        cmocka_unit_test(what_is_muted_is_no_interest),
         cmocka_unit_test(a_muted_post_is_gone_at_once),
         cmocka_unit_test(what_was_read_does_not_return),
         cmocka_unit_test(what_was_shown_in_vain_sinks),

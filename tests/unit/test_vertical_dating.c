@@ -17,7 +17,7 @@ static u2i_t *open_people_at(const char *location) {
     vertical_fill(u);
     for (int k = 0; k < VERTICAL_KINDS; k++) {
         for (int i = 0; i < VERTICAL_ITEMS; i++) {
-            char id[8];
+            char id[24];
             (void)snprintf(id, sizeof(id), "%d-%02d", k, i);
             put_person(u, id, id, "{\"gender\": \"m\", \"seeks\": [\"f\"], \"age\": 30}");
         }

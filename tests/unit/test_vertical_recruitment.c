@@ -57,6 +57,20 @@ static void the_place_is_never_relaxed_but_for_remote_work(void **state) {
     u2i_close(u);
 }
 
+static void a_constraint_in_a_wrong_form_is_not_relaxed(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"{\"places\": [\"Bonn\", 5]}", "{\"salary_min\": [50000]}",
+                                        "{\"languages\": [null]}"};
+    u2i_t *u = open_jobs();
+    put_job(u, "bonn", "{\"place\": \"Bonn\", \"salary_max\": 60000, \"language\": \"de\"}");
+    assert_true(vertical_shows(u, "ann", "bonn", 0));
+    for (size_t i = 0; i < 3; i++) {
+        vertical_user(u, "ann", wrong[i]);
+        assert_only(u, "ann", NULL, 0);
+    }
+    u2i_close(u);
+}
+
 static void check_salary(u2i_t *u) {
     vertical_user(u, "ann", "{\"salary_min\": 50000}");
     assert_true(vertical_shows(u, "ann", "exact", 0));
@@ -433,6 +447,7 @@ static void new_jobs_get_a_chance(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_place_is_never_relaxed_but_for_remote_work),
+        cmocka_unit_test(a_constraint_in_a_wrong_form_is_not_relaxed),
         cmocka_unit_test(the_salary_is_never_relaxed),
         cmocka_unit_test(the_language_is_never_relaxed),
         cmocka_unit_test(the_work_permit_is_never_relaxed_but_for_sponsored_visas),
