@@ -143,6 +143,48 @@ static void free_diagonal_loses_less_than_truncation(void **state) {
     train_matrix_free(x);
 }
 
+static void turned_vectors_keep_the_scores_and_do_not_covary(void **state) {
+    (void)state;
+    struct train_matrix *const x = world_random(80, 60, 900, 12);
+    const struct train_ease_options opt = {.rank = 16};
+    struct train_factors *const f = factors(x, &opt);
+    struct train_factors *const turned = factors(x, &opt);
+    u2i_error_t err = {0};
+    float variances[16];
+    assert_int_equal(f->dim, 16);
+    assert_int_equal(train_factors_turn(turned, variances, &TWO, &err), U2I_OK);
+    double mean[16] = {0};
+    for (uint32_t i = 0; i < f->n; i++) {
+        for (uint32_t j = 0; j < f->n; j++) {
+            double before = 0;
+            double after = 0;
+            for (uint32_t d = 0; d < 16; d++) {
+                before += (double)f->in[i * 16 + d] * (double)f->out[j * 16 + d];
+                after += (double)turned->in[i * 16 + d] * (double)turned->out[j * 16 + d];
+            }
+            assert_true(fabs(before - after) < 1e-5);
+        }
+        for (uint32_t d = 0; d < 16; d++) {
+            mean[d] += (double)turned->out[i * 16 + d] / f->n;
+        }
+    }
+    for (uint32_t a = 0; a < 16; a++) {
+        for (uint32_t b = 0; b < 16; b++) {
+            double sum = 0;
+            for (uint32_t j = 0; j < f->n; j++) {
+                sum += ((double)turned->out[j * 16 + a] - mean[a]) *
+                       ((double)turned->out[j * 16 + b] - mean[b]);
+            }
+            const double expected = a == b ? (double)variances[a] : 0;
+            assert_true(fabs(sum / f->n - expected) < 1e-5 * (double)variances[0]);
+        }
+        assert_true(a == 0 || variances[a] <= variances[a - 1]);
+    }
+    train_factors_free(turned);
+    train_factors_free(f);
+    train_matrix_free(x);
+}
+
 static void items_of_few_users_are_zeros(void **state) {
     (void)state;
     struct train_matrix *const x = world_golden(); /* item 23 has one user, item 24 none */
@@ -268,6 +310,7 @@ int main(void) {
         cmocka_unit_test(two_vectors_of_full_rank_equal_the_matrix),
         cmocka_unit_test(a_higher_rank_and_more_rounds_lose_less),
         cmocka_unit_test(free_diagonal_loses_less_than_truncation),
+        cmocka_unit_test(turned_vectors_keep_the_scores_and_do_not_covary),
         cmocka_unit_test(items_of_few_users_are_zeros),
         cmocka_unit_test(number_of_threads_does_not_change_a_bit),
         cmocka_unit_test(odd_matrices_give_numbers),
