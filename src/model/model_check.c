@@ -5,7 +5,7 @@
  *           what they wanted later is the truth. One round. It is the situation of a running service.
  *   users   a fifth of the users is left out of the training; they are asked right before the last fifth of
  *           what they wanted, and, where users are few, before the two fifths before that as well. Up to three
- *           rounds, until a thousand questions are asked. For logs too short, or too few users, for the other.
+ *           rounds, until five hundred questions are asked. For logs too short, or too few users, for the other.
  *
  * A check only cuts events into rounds here; model_exam.c asks the questions. */
 #include "base/alloc.h"
@@ -18,8 +18,9 @@
 #define CHECK_SPAN_MS       (60 * MODEL_DAY_MS) /* a shorter log isn't replayed */
 #define CHECK_WANTED_MIN    3u                  /* items wanted, of a user that is asked */
 #define CHECK_FEW           200u                /* fewer questions than this choose badly */
-#define CHECK_USERS_MAX     1000u /* users of a round, and questions that are enough */
-#define CHECK_MANY          500u  /* users of a round; fewer are asked three times each */
+#define CHECK_USERS_MAX     1000u               /* users of a round */
+#define CHECK_ENOUGH        500u                /* questions; no further round is made then */
+#define CHECK_MANY          500u /* users of a round; fewer are asked three times each */
 /* Every item is scored for every question. Where that would be more scores than CHECK_SCORES_MAX, the questions
  * are fewer, down to CHECK_ASKED_MIN. */
 #define CHECK_SCORES_MAX 300000000u
@@ -246,7 +247,7 @@ static int model_hold_users(struct model_holding *h) {
     const uint32_t most =
         model_check_most(h) < CHECK_USERS_MAX ? model_check_most(h) : CHECK_USERS_MAX;
     const uint32_t size = fifth < most ? fifth : most;
-    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < most) {
+    while (size > 0 && h->plan->n < MODEL_ROUNDS_MAX && h->plan->asked < CHECK_ENOUGH) {
         const uint32_t from = h->plan->n * size;
         U2I_TRY(model_hold_round(h, from, from + size));
     }

@@ -7,7 +7,6 @@
  * Items are taken in tiles that stay in the second-level cache while all questions of a block are asked, so that the
  * kernels run at the speed of the cache. A block is one task. */
 #include "base/alloc.h"
-#include "base/topk.h"
 #include "model/model_internal.h"
 #include "vec/vec.h"
 #include <assert.h>
@@ -15,9 +14,10 @@
 
 #define EXAM_BLOCK     16u
 #define EXAM_TILE      64u
-#define EXAM_PART_BEST 200u /* kept of each part */
-#define EXAM_SUM_BEST  400u /* and of the sum with default weights */
-#define EXAM_KEPT_MAX  (EXAM_PART_BEST * MODEL_PARTS_N + EXAM_SUM_BEST)
+#define EXAM_PART_BEST 150u /* about as many are kept of each part */
+#define EXAM_SUM_BEST  300u /* and of the sum with default weights */
+#define EXAM_KEPT_MAX  (2 * (EXAM_PART_BEST * MODEL_PARTS_N + EXAM_SUM_BEST))
+#define EXAM_BINS      1024u
 #define EXAM_FLOATS    (UINT32_C(1) << 24) /* scores of a block at once: 64 MiB a thread */
 
 struct exam_asking {
@@ -39,7 +39,7 @@ struct exam_block { /* scratch of a task */
     uint32_t *marks;  /* [count]: who was marked last */
     uint32_t *truths; /* [items]: the same for rows to be guessed */
     struct model_event *events;
-    struct hit *hits;
+    uint32_t *best; /* [2 * EXAM_SUM_BEST] */
 };
 
 /* ---- Asking ----------------------------------------------------------------------------------- */
@@ -110,27 +110,41 @@ static void exam_finish(const struct exam_asking *a, const struct exam_block *b,
 
 /* ---- Keeping ---------------------------------------------------------------------------------- */
 
-/* The `max` best unmarked items of a plane: into b->hits. */
+/* The about `max` best unmarked items of a plane, into b->kept; returns how many, at most twice as many. Scores are
+ * counted in bins of equal width, and all that lie in the topmost bins are taken: which of two near the
+ * edge comes in makes no difference, and a heap took ten times as long. */
 static uint32_t exam_best(const struct exam_block *b, const float *plane, uint32_t count,
                           uint32_t stamp, uint32_t max) {
-    struct topk best;
-    topk_init(&best, b->hits, max, NULL, NULL);
+    uint32_t bins[EXAM_BINS + 1] = {0};
+    float low = plane[0];
+    float high = plane[0];
+    for (uint32_t k = 1; k < count; k++) {
+        low = plane[k] < low ? plane[k] : low;
+        high = plane[k] > high ? plane[k] : high;
+    }
+    const float scale = high > low ? (float)EXAM_BINS / (high - low) : 0;
     for (uint32_t k = 0; k < count; k++) {
-        if (best.n < max || plane[k] >= b->hits[0].score) {
-            if (b->marks[k] < stamp) {
-                topk_push(&best, plane[k], k);
-            }
+        bins[(uint32_t)((plane[k] - low) * scale)] += b->marks[k] < stamp;
+    }
+    uint32_t edge = EXAM_BINS + 1;
+    for (uint32_t above = 0; edge > 0 && above < max;) {
+        above += bins[--edge];
+    }
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < count && n < 2 * max; k++) {
+        if ((uint32_t)((plane[k] - low) * scale) >= edge && b->marks[k] < stamp) {
+            b->best[n++] = k;
         }
     }
-    return best.n;
+    return n;
 }
 
 /* Marks: stamp + 1 = touched by the user, stamp = kept. */
-static uint32_t exam_keep(const struct exam_block *b, uint32_t hits, uint32_t stamp, uint32_t *kept,
+static uint32_t exam_keep(const struct exam_block *b, uint32_t best, uint32_t stamp, uint32_t *kept,
                           uint32_t n) {
-    for (uint32_t h = 0; h < hits; h++) {
-        b->marks[b->hits[h].row] = stamp;
-        kept[n++] = b->hits[h].row;
+    for (uint32_t i = 0; i < best; i++) {
+        b->marks[b->best[i]] = stamp;
+        kept[n++] = b->best[i];
     }
     return n;
 }
@@ -225,14 +239,14 @@ static bool exam_block_new(const struct exam_asking *a, struct exam_block *b) {
     b->marks = mem_zalloc((size_t)count * sizeof *b->marks);
     b->truths = mem_zalloc((size_t)a->items * sizeof *b->truths);
     b->events = alloc_array(MODEL_WINDOW, sizeof *b->events);
-    b->hits = alloc_array(EXAM_SUM_BEST, sizeof *b->hits);
+    b->best = alloc_array(2 * EXAM_SUM_BEST, sizeof *b->best);
     return b->planes != NULL && b->marks != NULL && b->truths != NULL && b->events != NULL &&
-           b->hits != NULL;
+           b->best != NULL;
 }
 
 static void exam_block_free(struct exam_block *b) {
     arena_free(&b->arena);
-    mem_free(b->hits);
+    mem_free(b->best);
     mem_free(b->events);
     mem_free(b->truths);
     mem_free(b->marks);

@@ -20,8 +20,10 @@
 #define FIT_LAMBDA_MAX    2000.0
 /* With more items and users than this the truncated form takes half of the exact one's time, and less and less of it
  * beyond; on a shop of 4,000 items their lists were equally good (docs/training.md). */
-#define FIT_EASE_EXACT    2000u
-#define FIT_EASE_RANK     512u /* where users or items are fewer, as many: then nothing is lost */
+#define FIT_EASE_EXACT 2000u
+#define FIT_EASE_RANK  512u
+#define FIT_EASE_FULL                                                                              \
+    640u /* users or items up to this are the rank: exact, and no basis need be found */
 #define FIT_IALS_ROUNDS   6u
 #define FIT_SEQUENCE_KEEP 100u
 
@@ -145,8 +147,10 @@ static uint64_t model_fit_needs(const struct model_fitting *f,
 
 /* The form that fits into memory: the best one if it does, else the one for catalogues of any size. */
 static int model_fit_ease(struct model_fitting *f, u2i_error_t *err) {
-    struct train_ease_options opt = {
-        .lambda = f->lambda, .rank = FIT_EASE_RANK, .seed = f->run->in->seed + 1};
+    const uint32_t least = f->users < f->m->count ? f->users : f->m->count;
+    struct train_ease_options opt = {.lambda = f->lambda,
+                                     .rank = least <= FIT_EASE_FULL ? least : FIT_EASE_RANK,
+                                     .seed = f->run->in->seed + 1};
     struct train_matrix *faded = NULL;
     if ((f->m->count > FIT_EASE_EXACT && f->users > FIT_EASE_EXACT) ||
         model_fit_needs(f, &opt) > f->run->memory_max) {
