@@ -38,8 +38,7 @@ double ask_diversity(const struct ask *a) {
 
 /* Called inside the read section, where the settings stand still. */
 static uint32_t ask_wanted(const struct ask *a) {
-    const bool reordered =
-        ask_diversity(a) > 0 || a->own_rules != NULL || a->e->settings.rules.parsed != NULL;
+    const bool reordered = ask_diversity(a) > 0 || asked_any(a);
     return 2 * a->k + (reordered ? ASK_SPARE_RULES : ASK_SPARE);
 }
 
@@ -318,7 +317,7 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     a->taste = (struct taste){0};
     a->learnt = NULL;
     a->n = a->order_n = a->tier = 0;
-    a->lately_n = 0;
+    a->lately_n = a->named_n = 0;
     a->cap = 0;
     a->moved = false;
     a->explain = (struct store_explain){0};

@@ -52,6 +52,10 @@ struct ask {
     struct model_user *learnt; /* NULL = the model has no say */
     uint32_t *learnt_index;    /* of the events that it was given: their index in history->events */
 
+    u2i_pull_t *named; /* items of the history whose texts have been read, and their rows */
+    uint32_t *named_rows;
+    uint32_t named_n;
+
     struct lately_pull *lately; /* in order of row */
     uint32_t lately_n;
 
@@ -118,6 +122,8 @@ int ask_model_user(struct engine *e, const struct history *h, struct arena *aren
 /* ask_rules.c: binds the rules and applies those that must hold, to among and exclude; end in every case. */
 int asked_begin(struct ask *a, u2i_error_t *err);
 void asked_end(struct ask *a);
+/* Whether any rule is about this question: the store's or its own. */
+bool asked_any(const struct ask *a);
 /* Whether rules let items return that the user acted on; then asked_hide() excludes those that don't. */
 bool asked_returns(const struct ask *a);
 int asked_hide(struct ask *a, u2i_error_t *err);

@@ -148,9 +148,41 @@ static int ask_pulls_profile(struct ask *a, const struct rank_candidate *c, stru
     return U2I_OK;
 }
 
+#define ASK_NAMED_MAX 256 /* items of the history whose texts are kept while the answer is made */
+
+/* The same few items speak for most of the hits: each is read once. */
+static bool ask_named(const struct ask *a, const struct ask_pull *p, u2i_pull_t *out) {
+    for (uint32_t i = 0; i < a->named_n; i++) {
+        if (a->named_rows[i] == p->item) {
+            *out = a->named[i];
+            out->value = p->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int ask_keep_named(struct ask *a, uint32_t row, const u2i_pull_t *pull, u2i_error_t *err) {
+    if (a->named_n == 0) {
+        a->named = arena_array(&a->arena, ASK_NAMED_MAX, sizeof(*a->named));
+        a->named_rows = arena_array(&a->arena, ASK_NAMED_MAX, sizeof(*a->named_rows));
+    }
+    if (a->named == NULL || a->named_rows == NULL) {
+        return error_oom(err);
+    }
+    if (a->named_n < ASK_NAMED_MAX) {
+        a->named[a->named_n] = *pull;
+        a->named_rows[a->named_n++] = row;
+    }
+    return U2I_OK;
+}
+
 static int ask_name_pull(struct ask *a, const struct ask_pull *p, u2i_pull_t *out,
                          u2i_error_t *err) {
     struct engine *e = a->e;
+    if (ask_named(a, p, out)) {
+        return U2I_OK;
+    }
     struct store_item item;
     const struct history_source from = engine_history_source(e);
     const struct action *action = history_action(&from, a->history->events[p->event].action);
@@ -159,7 +191,7 @@ static int ask_name_pull(struct ask *a, const struct ask_pull *p, u2i_pull_t *ou
                         .title = item.title,
                         .action = action == NULL ? "" : action->name,
                         .value = p->value};
-    return U2I_OK;
+    return ask_keep_named(a, p->item, out, err);
 }
 
 /* The items of the history that pull most, first of all the one that is named as the reason. */

@@ -237,6 +237,9 @@ static int ask_tie(const void *ctx, uint32_t row_a, uint32_t row_b) {
     return strcmp(e->ops->item_id(e->store, row_a), e->ops->item_id(e->store, row_b));
 }
 
+/* Taste vectors begin with the directions in which items differ most: as many say who is like whom. */
+#define ASK_LIKENESS_DIM 64u
+
 /* What makes two candidates alike: taste where there is any, else content. */
 static uint32_t ask_likeness(struct ask *a) {
     struct engine *e = a->e;
@@ -244,7 +247,8 @@ static uint32_t ask_likeness(struct ask *a) {
     for (uint32_t i = 0; i < a->n; i++) {
         a->candidates[i].vector = e->ops->vector(e->store, space, a->candidates[i].row);
     }
-    return a->learnt != NULL ? model_dim(e->trained.model) : e->store->dim;
+    const uint32_t dim = a->learnt != NULL ? model_dim(e->trained.model) : e->store->dim;
+    return a->learnt != NULL && dim > ASK_LIKENESS_DIM ? ASK_LIKENESS_DIM : dim;
 }
 
 int ask_recommend(struct ask *a, u2i_error_t *err) {

@@ -288,8 +288,13 @@ static void asked_shown_caps(struct ask *a) {
 
 /* ---- For the others --------------------------------------------------------------------------- */
 
+bool asked_any(const struct ask *a) {
+    const struct rules *stored = a->e->settings.rules.parsed;
+    return (stored != NULL && stored->n > 0) || (a->own_rules != NULL && a->own_rules->n > 0);
+}
+
 int asked_begin(struct ask *a, u2i_error_t *err) {
-    if (a->e->settings.rules.parsed == NULL && a->own_rules == NULL) {
+    if (!asked_any(a)) {
         return U2I_OK;
     }
     a->ruled = true;

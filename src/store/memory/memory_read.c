@@ -211,9 +211,18 @@ int memory_matches(struct store *s, const struct filter *filter, const roaring_b
     if (*out == NULL) {
         return error_oom(err);
     }
-    for (uint32_t row = 0; row < m->item_names.n; row++) {
-        const bool asked = among == NULL || roaring_bitmap_contains(among, row);
-        if (asked && memory_row_passes(m, row, filter, NULL)) {
+    for (uint32_t row = 0; among == NULL && row < m->item_names.n; row++) {
+        if (memory_row_passes(m, row, filter, NULL)) {
+            roaring_bitmap_add(*out, row);
+        }
+    }
+    roaring_uint32_iterator_t it = {.has_value = false};
+    if (among != NULL) {
+        roaring_init_iterator(among, &it);
+    }
+    for (; it.has_value; roaring_advance_uint32_iterator(&it)) {
+        const uint32_t row = it.current_value;
+        if (row < m->item_names.n && memory_row_passes(m, row, filter, NULL)) {
             roaring_bitmap_add(*out, row);
         }
     }
