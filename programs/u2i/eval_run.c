@@ -160,9 +160,7 @@ static int eval_train(const struct eval_options *o, u2i_t *store, struct eval_ru
     opt.progress = eval_train_show;
     opt.ctx = &bar;
     opt.now_ms = eval_split_now(r->split);
-    opt.check = r->variant->check != NULL ? r->variant->check
-                : r->split->time_ms != 0  ? "time"
-                                          : "users";
+    opt.check = r->variant->check; /* NULL: as a training does by default */
     progress_start(&bar.progress);
     int rc = u2i_train(store, &opt, &err);
     progress_clear(&bar.progress);
