@@ -70,9 +70,10 @@ static const char *asked_id(void *ctx, uint32_t row) {
 
 static void asked_view(struct ask *a) {
     const char *user = a->q->user == NULL ? "" : a->q->user;
+    const uint64_t hour = (uint64_t)(a->now_ms / 3600000); /* asked again at once: the same list */
     a->view = (struct rules_view){.ctx = a,
                                   .now_ms = a->now_ms,
-                                  .seed = hash_bytes(user, strlen(user), (uint64_t)a->now_ms),
+                                  .seed = hash_bytes(user, strlen(user), hour),
                                   .match = asked_match,
                                   .attr = asked_attr,
                                   .shown = asked_shown,

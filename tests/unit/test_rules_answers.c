@@ -86,7 +86,7 @@ static void check_explored(u2i_t *u) {
     bool drawn[CROWD] = {false};
     size_t different = 0;
     for (int i = 0; i < 30; i++) {
-        u2i_result_t *r = vertical_ask(u, "nobody", i * 0.01, 10);
+        u2i_result_t *r = vertical_ask(u, "nobody", i * 0.05, 10); /* an hour on: other draws */
         for (size_t k = 0; k < u2i_result_count(r); k++) {
             const u2i_hit_t *hit = u2i_result_hit(r, k);
             const int number = hit->id[1] == '+' ? atoi(hit->id + 2) : -1;
