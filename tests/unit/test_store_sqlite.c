@@ -464,7 +464,7 @@ static int64_t history_count(const char *path, const char *sql) {
 }
 
 static void index_wait(const char *path, int64_t rows) {
-    for (int i = 0; i < 2000 && history_count(path, "SELECT count(*) FROM history") < rows; i++) {
+    for (int i = 0; i < 6000 && history_count(path, "SELECT count(*) FROM history") < rows; i++) {
         (void)usleep(10000);
     }
     assert_int_equal(history_count(path, "SELECT count(*) FROM history"), rows);
