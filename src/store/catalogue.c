@@ -264,9 +264,7 @@ int catalogue_attr(const struct catalogue *c, const struct attr_path *path, cons
                    uint32_t n, struct attr_value *out, u2i_error_t *err) {
     struct attr_column column;
     U2I_TRY(attr_column_find(c->columns, path, &column, err));
-    for (uint32_t i = 0; i < n; i++) {
-        columns_get(&column, rows[i], &out[i]);
-    }
+    columns_get_many(&column, rows, n, out);
     return U2I_OK;
 }
 
