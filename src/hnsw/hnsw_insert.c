@@ -347,14 +347,15 @@ static void hnsw_list_keep(uint32_t *links, uint32_t max, uint32_t node) {
 }
 
 /* Node i of the batch into a list that does not have it; what it takes the place of stays reachable across
- * it. Its own list is published before. */
+ * it. Its own list is published before. A doomed one is not kept: the repair under way may be past this
+ * list, and gives the slot back when it ends. */
 static void hnsw_plan_force(struct hnsw_plan *p, uint32_t i, size_t relink) {
     struct hnsw_batch *const b = p->batch;
     const uint32_t max = hnsw_links_of_layer(b->h, 0);
     uint32_t *const links = b->links + b->relinks[relink].at;
     const uint32_t last = links[max - 1];
     hnsw_list_keep(links, max, b->nodes[i]);
-    if (last != HNSW_NONE) {
+    if (last != HNSW_NONE && !hnsw_is_doomed(b->h, last)) {
         hnsw_list_keep(b->links + b->relinks[p->own[i + 1] - 1].at, max, last);
     }
 }

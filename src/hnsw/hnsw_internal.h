@@ -178,6 +178,10 @@ static inline bool hnsw_bit(const hnsw_bits *bits, uint32_t i) {
 static inline bool hnsw_live(const struct hnsw *h, uint32_t node) {
     return hnsw_bit(hnsw_chunk_of(h, node)->live, hnsw_within(node));
 }
+/* Whether the repair under way gives the slot back. */
+static inline bool hnsw_is_doomed(const struct hnsw *h, uint32_t node) {
+    return node < h->doomed_slots && hnsw_bit(h->doomed, node);
+}
 uint32_t hnsw_node(const struct hnsw *h, uint32_t row); /* HNSW_NONE if absent */
 /* The float vector; NULL (and h->damaged) if a mapped one does not match its checksum. */
 const float *hnsw_node_vector(const struct hnsw *h, uint32_t node);

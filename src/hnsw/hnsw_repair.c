@@ -29,10 +29,6 @@ enum {
     HNSW_REACH_TICK = 1024   /* nodes walked over between two looks at `cancel` */
 };
 
-static bool hnsw_is_doomed(const struct hnsw *h, uint32_t node) {
-    return node < h->doomed_slots && hnsw_bit(h->doomed, node);
-}
-
 static uint32_t hnsw_list_length(const uint32_t *links, uint32_t max) {
     uint32_t n = 0;
     while (n < max && links[n] != HNSW_NONE) {

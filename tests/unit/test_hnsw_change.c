@@ -215,6 +215,45 @@ static void searches_between_the_steps_of_a_commit_find_enough(void **state) {
     world_close(&w);
 }
 
+/* Many rows with the same vector: lists are full of new nodes at once, and who is left out of all of them is
+ * forced into one, in the place of another. That other may be a removed node whose links a repair under
+ * way has already taken away everywhere. */
+static void equal_vectors_inserted_during_a_repair_link_to_no_removed_one(void **state) {
+    const struct fixture *const x = *state;
+    enum { N = 2000, STEP = 200, KINDS = 20 };
+    struct world w;
+    struct rng rng;
+    rng_seed(&rng, 22);
+    world_open(&w, DIM, HNSW_COSINE);
+    float *const vectors = alloc_array((size_t)2 * N * DIM, sizeof *vectors);
+    assert_non_null(vectors);
+    for (uint32_t i = 0; i < 2 * N; i++) {
+        float *const v = vectors + (size_t)i * DIM;
+        memcpy(v, x->vectors + (size_t)rng_below(&rng, KINDS) * DIM, DIM * sizeof *v);
+    }
+    world_insert(&w, 0, vectors, N);
+    for (uint32_t row = N; row < 2 * N; row += STEP) {
+        const uint32_t n = 2 * N - row < STEP ? 2 * N - row : STEP;
+        struct hnsw_batch *b = NULL;
+        for (uint32_t i = 0; i < n; i++) {
+            world_remove(&w, rng_below(&rng, row));
+        }
+        assert_int_equal(hnsw_plan_repair(w.h, N / 3, NULL, &b, NULL), U2I_OK);
+        if (b != NULL) {
+            (void)hnsw_commit(b, UINT32_MAX, NULL, NULL); /* all of it fits */
+            hnsw_batch_free(b);
+        }
+        world_insert(&w, row, vectors + (size_t)row * DIM, n);
+        assert_valid(w.h);
+    }
+    assert_int_equal(hnsw_repair(w.h, NULL, NULL), U2I_OK);
+    assert_valid(w.h);
+    assert_no_link_to_removed(w.h);
+    assert_int_equal(hnsw_unreachable(w.h), 0);
+    mem_free(vectors);
+    world_close(&w);
+}
+
 static bool publish_odd(void *ctx, uint32_t row) {
     (void)ctx;
     return row % 2 == 1;
@@ -435,6 +474,7 @@ int main(void) {
         cmocka_unit_test(removed_rows_are_never_answered),
         cmocka_unit_test(vectors_inserted_where_all_was_removed_are_found),
         cmocka_unit_test(searches_between_the_steps_of_a_commit_find_enough),
+        cmocka_unit_test(equal_vectors_inserted_during_a_repair_link_to_no_removed_one),
         cmocka_unit_test(rows_that_became_stale_are_not_published),
         cmocka_unit_test(batches_given_up_leave_a_sound_graph),
         cmocka_unit_test(cancelled_work_changes_nothing),
