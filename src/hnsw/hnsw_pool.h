@@ -3,7 +3,7 @@
  * memmove, and what comes next is the first one without a mark; two heaps would be slower at both.
  *
  * An entry is one integer: the similarity, mapped so that smaller integers are more similar, then the
- * mark, then the node. So entries compare as integers and ties are settled by node. */
+ * mark, then the node. So entries compare as integers, ties by node. */
 #ifndef U2I_HNSW_POOL_H
 #define U2I_HNSW_POOL_H
 
@@ -45,9 +45,10 @@ static inline uint32_t hnsw_pool_node(uint64_t entry) {
     return (uint32_t)(entry & (HNSW_POOL_DONE - 1));
 }
 
-/* Only what is better than the worst of a full pool gets in. */
+/* Only what is better than the worst of a full pool gets in. As good is not enough: among thousands of
+ * equal vectors a walk would go on from one to the other as long as their numbers get smaller. */
 static inline bool hnsw_pool_takes(const struct hnsw_pool *p, uint64_t entry) {
-    return p->n < p->max || entry < p->entries[p->n - 1];
+    return p->n < p->max || entry >> 32 < p->entries[p->n - 1] >> 32;
 }
 
 /* Returns the place; the caller has asked hnsw_pool_takes(). */

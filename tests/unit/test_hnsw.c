@@ -299,6 +299,13 @@ static void ten_thousand_equal_vectors_hide_nobody(void **state) {
     const struct hnsw_query q = {.k = 10, .ef = 100};
     assert_recall(world_recall(&w, x->queries, QUERIES, q), 0.95);
     assert_recall(world_recall(&w, same, 1, q), 1);
+    struct hnsw_query as_good = q;
+    struct hnsw_explain why;
+    struct hit hits[10];
+    uint32_t n = 0;
+    as_good.vector = same;
+    assert_int_equal(hnsw_search(w.h, &as_good, hits, &n, &why, NULL), U2I_OK);
+    assert_true(why.distances < SAME / 4); /* the walk ends among them, it doesn't visit all */
     for (uint32_t i = 0; i < SAME; i += 2) {
         world_remove(&w, OTHERS + i);
     }
