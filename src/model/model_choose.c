@@ -6,7 +6,7 @@
 #include <math.h>
 
 const float model_default_weights[MODEL_PARTS_N] = {
-    [MODEL_EASE] = 1, [MODEL_IALS] = 0.5f, [MODEL_SEQUENCE] = 0.2f, [MODEL_CONTENT] = 0.75f};
+    [MODEL_EASE] = 1, [MODEL_SEQUENCE] = 0.2f, [MODEL_CONTENT] = 0.75f};
 
 #define CHOOSE_GRID_MAX 6
 #define CHOOSE_SWEEPS   2

@@ -44,27 +44,58 @@ struct model_fitting {
 
 /* ---- Who wanted what -------------------------------------------------------------------------- */
 
-static int model_fit_items(struct model_fitting *f) {
+struct model_wanted { /* of one row */
+    uint32_t last;    /* the last user seen, and 1 */
+    uint32_t users;   /* who wanted it */
+};
+
+static struct model_wanted *model_fit_who_wants(const struct model_fitting *f) {
     const struct model_events *const ev = &f->how->ev;
-    const uint32_t end = f->run->in->items;
-    uint8_t *const is_wanted = mem_zalloc((size_t)end + 1);
-    if (is_wanted == NULL) {
-        return U2I_ENOMEM;
-    }
-    for (size_t i = 0; i < ev->n; i++) {
-        const bool is_new = ev->list[i].weight > 0 && is_wanted[ev->list[i].item] == 0;
-        f->m->count += is_new;
-        is_wanted[ev->list[i].item] |= is_new;
-    }
-    f->m->rows = alloc_array(f->m->count, sizeof *f->m->rows);
-    uint32_t k = 0;
-    for (uint32_t row = 0; row < end && f->m->rows != NULL; row++) {
-        if (is_wanted[row] != 0) {
-            f->m->rows[k++] = row;
+    struct model_wanted *const rows = mem_zalloc(((size_t)f->run->in->items + 1) * sizeof *rows);
+    for (size_t i = 0; i < ev->n && rows != NULL; i++) {
+        struct model_wanted *const row = &rows[ev->list[i].item];
+        if (ev->list[i].weight > 0 && row->last != ev->list[i].user + 1) { /* users are in order */
+            row->last = ev->list[i].user + 1;
+            row->users++;
         }
     }
-    mem_free(is_wanted);
-    return f->m->rows == NULL ? U2I_ENOMEM : model_index(f->m);
+    return rows;
+}
+
+/* How many users have to want an item for its vector to be learnt: two, as what one user wants says more of the
+ * user than of the item; content tells of the others. Except where most of the log is of that kind. */
+static uint32_t model_fit_least(const struct model_wanted *rows, uint32_t n) {
+    uint64_t pairs = 0;
+    uint64_t single = 0;
+    for (uint32_t row = 0; row < n; row++) {
+        pairs += rows[row].users;
+        single += rows[row].users == 1;
+    }
+    return 2 * single < pairs ? 2 : 1;
+}
+
+static int model_fit_items(struct model_fitting *f) {
+    struct model *const m = f->m;
+    const uint32_t end = f->run->in->items;
+    struct model_wanted *const rows = model_fit_who_wants(f);
+    if (rows == NULL) {
+        return U2I_ENOMEM;
+    }
+    const uint32_t least = model_fit_least(rows, end);
+    for (uint32_t row = 0; row < end; row++) {
+        m->count += rows[row].users >= least;
+    }
+    m->rows = alloc_array(m->count, sizeof *m->rows);
+    m->item_users = alloc_array(m->count, sizeof *m->item_users);
+    const bool ok = m->rows != NULL && m->item_users != NULL;
+    for (uint32_t row = 0, k = 0; row < end && ok; row++) {
+        if (rows[row].users >= least) {
+            m->rows[k] = row;
+            m->item_users[k++] = rows[row].users;
+        }
+    }
+    mem_free(rows);
+    return ok ? model_index(m) : U2I_ENOMEM;
 }
 
 static int model_fit_wanted(struct model_fitting *f) {
@@ -76,11 +107,11 @@ static int model_fit_wanted(struct model_fitting *f) {
     }
     for (size_t i = 0; i < ev->n; i++) {
         const struct train_event e = ev->list[i];
-        if (e.weight > 0) {
+        const uint32_t k = e.weight > 0 ? model_k(f->m, e.item) : MODEL_NONE;
+        if (k != MODEL_NONE) {
             f->users += e.user != last;
             last = e.user;
-            f->wanted[f->wanted_n++] =
-                (struct train_event){f->users - 1, model_k(f->m, e.item), e.weight, e.time_ms};
+            f->wanted[f->wanted_n++] = (struct train_event){f->users - 1, k, e.weight, e.time_ms};
         }
     }
     return U2I_OK;
@@ -109,24 +140,17 @@ static int model_fit_matrix(const struct model_fitting *f, double decay_s,
     return rc;
 }
 
-/* Who wanted each item; and EASE's lambda. */
-static int model_fit_count(struct model_fitting *f) {
-    struct model *const m = f->m;
+/* EASE's lambda. */
+static void model_fit_lambda(struct model_fitting *f) {
     double pairs = 0;
     uint32_t kept = 0;
-    m->item_users = mem_zalloc((size_t)m->count * sizeof *m->item_users);
-    if (m->item_users == NULL) {
-        return U2I_ENOMEM;
-    }
     for (uint64_t e = 0; e < f->x->starts[f->users]; e++) {
-        m->item_users[f->x->ids[e]]++;
         pairs += (double)f->x->values[e] * (double)f->x->values[e];
     }
-    for (uint32_t k = 0; k < m->count; k++) {
-        kept += m->item_users[k] >= 2;
+    for (uint32_t k = 0; k < f->m->count; k++) {
+        kept += f->m->item_users[k] >= 2;
     }
     f->lambda = fmin(fmax(10 * pairs / (kept > 0 ? kept : 1), FIT_LAMBDA_MIN), FIT_LAMBDA_MAX);
-    return U2I_OK;
 }
 
 /* ---- The learners ----------------------------------------------------------------------------- */
@@ -367,7 +391,8 @@ static int model_fit_events(struct model_fitting *f, u2i_error_t *err) {
                          "there is nothing to learn from: no event says that an item was wanted");
     }
     U2I_TRY(model_fit_matrix(f, 0, &f->x, err));
-    return model_fit_count(f) == U2I_OK ? U2I_OK : error_oom(err);
+    model_fit_lambda(f);
+    return U2I_OK;
 }
 
 int model_fit(struct model_run *r, const struct model_fit *how, struct model **out,

@@ -353,8 +353,10 @@ static void popular_tally(const struct popular_counts *c, uint32_t life,
         if (e->weight > 0 && e->time_ms <= now_ms) {
             const uint32_t k = model_k(m, e->item);
             const float counts = e->weight * (float)popular_decay(life, now_ms - e->time_ms);
-            c->all[k] += counts;
-            c->first[k] += e->time_ms == first_ms ? counts : 0;
+            if (k != MODEL_NONE) {
+                c->all[k] += counts;
+                c->first[k] += e->time_ms == first_ms ? counts : 0;
+            }
         }
     }
 }
