@@ -15,10 +15,8 @@ int hnsw_new(const struct hnsw_options *opt, struct hnsw **out, u2i_error_t *err
     if (h == NULL) {
         return error_oom(err);
     }
-    const uint32_t extra = opt->metric == HNSW_INNER_PRODUCT;
     h->dim = opt->dim;
-    h->in_dim = opt->dim + extra;
-    hnsw_code_size(h, h->in_dim);
+    hnsw_code_size(h, h->dim);
     h->links_max = opt->links != 0 ? opt->links : HNSW_LINKS_DEFAULT;
     h->ef_construction =
         opt->ef_construction != 0 ? opt->ef_construction : HNSW_EF_CONSTRUCTION_DEFAULT;

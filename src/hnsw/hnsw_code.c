@@ -16,7 +16,8 @@
  * recommender system using a Euclidean transformation for inner-product spaces", RecSys 2014): x goes to
  * (x, sqrt(R^2 - |x|^2)) / R, R the greatest length, so all have unit length; a query goes to (q, 0), and
  * its cosine with x is q.x / R times what depends on q alone. A vector longer than R is coded by its
- * direction.
+ * direction. That last coordinate, the height, is a float beside the bytes: where most vectors are much
+ * shorter than the longest one, it is nearly 1, and no byte would be left for the others.
  *
  * Codes only lead the way: scores are computed from the vectors. */
 #include "hnsw_internal.h"
@@ -31,25 +32,25 @@ enum { HNSW_TURN_STEP = 64 }; /* directions compared at once */
 /* Coordinates of x in the directions that are kept into s->out; returns the rest's length over theirs. */
 static float hnsw_turn(const struct hnsw *h, struct hnsw_coder *s) {
     const struct vec_ops *const vec = vec_get();
-    const float scale = vec->quantise_i8(s->in, h->in_dim, s->bytes);
+    const float scale = vec->quantise_i8(s->in, h->dim, s->bytes);
     for (uint32_t first = 0; first < h->code_dims; first += HNSW_TURN_STEP) {
         const int8_t *rows[HNSW_TURN_STEP];
         int32_t dots[HNSW_TURN_STEP];
         uint32_t n = 0;
         for (; n < HNSW_TURN_STEP && first + n < h->code_dims; n++) {
-            rows[n] = h->turn.rows + (size_t)(first + n) * h->in_dim;
+            rows[n] = h->turn.rows + (size_t)(first + n) * h->dim;
         }
-        vec->dot_i8_rows(s->bytes, rows, n, h->in_dim, dots);
+        vec->dot_i8_rows(s->bytes, rows, n, h->dim, dots);
         for (uint32_t i = 0; i < n; i++) {
             s->out[first + i] = (float)dots[i] * scale * h->turn.scales[first + i];
         }
     }
     const float kept = vec->dot(s->out, s->out, h->code_dims);
-    const float whole = vec->dot(s->in, s->in, h->in_dim);
+    const float whole = vec->dot(s->in, s->in, h->dim);
     return kept > 0 && whole > kept ? sqrtf((whole - kept) / kept) : 0;
 }
 
-/* x, in_dim floats in s, into the row; returns its head. */
+/* x, dim floats in s, into the row; returns its head, without height. */
 static struct hnsw_head hnsw_code_write(const struct hnsw *h, struct hnsw_coder *s, int8_t *row) {
     float rest = 0;
     const float *kept = s->in;
@@ -62,25 +63,30 @@ static struct hnsw_head hnsw_code_write(const struct hnsw *h, struct hnsw_coder 
     return (struct hnsw_head){.scale = scale, .reach = scale * rest};
 }
 
-void hnsw_code_input(const struct hnsw *h, const float *vector, struct hnsw_coder *s) {
+float hnsw_code_input(const struct hnsw *h, const float *vector, struct hnsw_coder *s) {
     memcpy(s->in, vector, h->dim * sizeof *vector);
-    if (h->metric == HNSW_INNER_PRODUCT) {
-        const double squared = (double)vec_dot(vector, vector, h->dim);
-        const double rest = h->norm_max * h->norm_max - squared;
-        s->in[h->dim] = rest > 0 ? (float)sqrt(rest) : 0;
-        (void)vec_normalise(s->in, h->in_dim); /* a zero vector keeps a zero code */
+    if (h->metric != HNSW_INNER_PRODUCT) {
+        return 0;
     }
+    const double length = sqrt((double)vec_dot(vector, vector, h->dim));
+    if (!(length < h->norm_max)) {
+        (void)vec_normalise(s->in, h->dim); /* a zero vector keeps a zero code */
+        return 0;
+    }
+    vec_get()->scale(s->in, (float)(1 / h->norm_max), h->dim);
+    const double share = length / h->norm_max;
+    return (float)sqrt(1 - share * share);
 }
 
 void hnsw_encode(const struct hnsw *h, const float *vector, struct hnsw_coder *s, int8_t *row) {
-    hnsw_code_input(h, vector, s);
-    const struct hnsw_head head = hnsw_code_write(h, s, row);
+    const float height = hnsw_code_input(h, vector, s);
+    struct hnsw_head head = hnsw_code_write(h, s, row);
+    head.height = height;
     memcpy(row, &head, sizeof head);
 }
 
 struct hnsw_head hnsw_encode_query(const struct hnsw *h, const float *vector, struct hnsw_coder *s,
                                    int8_t *row) {
-    memset(s->in, 0, h->in_dim * sizeof *s->in);
     memcpy(s->in, vector, h->dim * sizeof *vector);
     return hnsw_code_write(h, s, row);
 }
@@ -102,9 +108,9 @@ void hnsw_learn_norm(struct hnsw *h, const float *vectors, size_t n) {
 }
 
 int hnsw_coder_init(const struct hnsw *h, struct hnsw_coder *s) {
-    s->in = alloc_array(h->in_dim, sizeof *s->in);
-    s->out = alloc_array(h->in_dim, sizeof *s->out);
-    s->bytes = alloc_array(h->in_dim, sizeof *s->bytes);
+    s->in = alloc_array(h->dim, sizeof *s->in);
+    s->out = alloc_array(h->dim, sizeof *s->out);
+    s->bytes = alloc_array(h->dim, sizeof *s->bytes);
     if (s->in == NULL || s->out == NULL || s->bytes == NULL) {
         hnsw_coder_free(s);
         return U2I_ENOMEM;

@@ -5,7 +5,7 @@
  *                 the walk can run on the mapped file; then the last chunk, which is rarely full, with
  *                 the same parts cut to its nodes
  *     uppers      words of the upper layers, block by block in order of node
- *     turn        the directions of the codes, code_dims * in_dim bytes and their scales, if they are not
+ *     turn        the directions of the codes, code_dims * dim bytes and their scales, if they are not
  *                 the vectors' own
  *     checksums   CRC-32C of each float vector
  *     blocks      CRC-32C of each MiB from the graph to here
@@ -28,7 +28,7 @@
 #include "hnsw_internal.h"
 
 #define HNSW_FILE_MAGIC   0x77736e682d693275u /* "u2i-hnsw" */
-#define HNSW_FILE_VERSION 1u
+#define HNSW_FILE_VERSION 2u
 #define HNSW_FILE_PAGE    4096u
 #define HNSW_FILE_BLOCK   (1u << 20)
 #define HNSW_FILE_CRC_AT  (HNSW_FILE_PAGE - 4) /* the header's checksum, over all before it */
@@ -85,10 +85,10 @@ static inline void hnsw_file_last_layout(const struct hnsw *h, uint32_t n,
 
 /* Where the scales of the directions are, from the beginning of their section. */
 static inline uint64_t hnsw_file_turn_scales(const struct hnsw *h) {
-    return hnsw_file_align((uint64_t)h->code_dims * h->in_dim, HNSW_FILE_ALIGN);
+    return hnsw_file_align((uint64_t)h->code_dims * h->dim, HNSW_FILE_ALIGN);
 }
 static inline uint64_t hnsw_file_turn_bytes(const struct hnsw *h) {
-    return h->code_dims == h->in_dim ? 0 : hnsw_file_turn_scales(h) + h->code_dims * sizeof(float);
+    return h->code_dims == h->dim ? 0 : hnsw_file_turn_scales(h) + h->code_dims * sizeof(float);
 }
 
 /* All of it follows from these numbers, which are below 2^31 and 2^32: nothing overflows. */

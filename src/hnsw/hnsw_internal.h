@@ -72,12 +72,13 @@ struct hnsw_ef { /* what a calibration found */
 };
 
 struct hnsw_head { /* at the beginning of a row of codes; see hnsw_code.c */
-    float scale;   /* byte * scale ~ coordinate of the vector at unit length */
+    float scale;   /* byte * scale ~ coordinate of the vector, the longest being 1 long */
     float reach;   /* scale * length of what is left out / length of what is kept */
+    float height;  /* inner product: the coordinate that makes the length 1; else 0 */
 };
 
 struct hnsw_turn { /* the directions of a code's coordinates; rows NULL: the vectors' own */
-    int8_t *rows;  /* [code_dims][in_dim] */
+    int8_t *rows;  /* [code_dims][dim] */
     float *scales; /* of rows */
 };
 
@@ -89,8 +90,7 @@ void hnsw_unmap(struct hnsw_map *m); /* hnsw_open.c */
 
 struct hnsw {
     uint32_t dim;        /* of the vectors */
-    uint32_t in_dim;     /* dim, + 1 for inner product */
-    uint32_t code_dims;  /* coordinates that a code has: in_dim, or fewer if they are turned */
+    uint32_t code_dims;  /* coordinates that a code has: dim, or fewer if they are turned */
     uint32_t code_bytes; /* of a row: head, coordinates, up to a multiple of HNSW_CODE_ALIGN */
     struct hnsw_turn turn;
     uint32_t links_max; /* M */
@@ -144,6 +144,10 @@ static inline uint32_t hnsw_within(uint32_t node) {
 }
 static inline const int8_t *hnsw_code(const struct hnsw *h, uint32_t node) {
     return hnsw_chunk_of(h, node)->codes + (size_t)hnsw_within(node) * h->code_bytes;
+}
+/* What two codes agree, from the inner product of their bytes. */
+static inline float hnsw_agree(int32_t dot, const struct hnsw_head *a, const struct hnsw_head *b) {
+    return (float)dot * (a->scale * b->scale + a->reach * b->reach) + a->height * b->height;
 }
 static inline struct hnsw_head hnsw_head_of(const int8_t *row) {
     struct hnsw_head head;
@@ -216,8 +220,8 @@ struct hnsw_coder { /* scratch */
 int hnsw_coder_init(const struct hnsw *h, struct hnsw_coder *s); /* U2I_ENOMEM */
 void hnsw_coder_free(struct hnsw_coder *s);
 void hnsw_code_size(struct hnsw *h, uint32_t dims); /* sets code_dims and code_bytes */
-/* What is coded of a vector, into s->in. */
-void hnsw_code_input(const struct hnsw *h, const float *vector, struct hnsw_coder *s);
+/* What is coded of a vector, into s->in; returns its height. */
+float hnsw_code_input(const struct hnsw *h, const float *vector, struct hnsw_coder *s);
 /* The row of a stored vector. */
 void hnsw_encode(const struct hnsw *h, const float *vector, struct hnsw_coder *s, int8_t *row);
 /* The row of a query, zeros where its head would be; the head is returned. */

@@ -97,10 +97,12 @@ static int hnsw_open_header(struct hnsw_opening *o) {
     if (o->head.magic != HNSW_FILE_MAGIC) {
         return error_set(o->err, U2I_ECORRUPT, "%s is not a graph of u2i", o->path);
     }
-    if (o->head.version > HNSW_FILE_VERSION) {
+    if (o->head.version != HNSW_FILE_VERSION &&
+        o->head.version != 0) { /* made anew, from vectors */
         return error_set(o->err, U2I_EVERSION,
-                         "%s was written by a newer u2i: it has format %u, this one reads up to %u",
-                         o->path, o->head.version, HNSW_FILE_VERSION);
+                         "%s was written by %s u2i: it has format %u, this one reads format %u",
+                         o->path, o->head.version > HNSW_FILE_VERSION ? "a newer" : "an older",
+                         o->head.version, HNSW_FILE_VERSION);
     }
     if (o->head.version == 0 || vec_get()->crc32c(0, page, HNSW_FILE_CRC_AT) != crc) {
         return hnsw_open_corrupt(o, "the header does not match its checksum");
@@ -130,8 +132,8 @@ static int hnsw_open_options(const struct hnsw_opening *o, const struct hnsw_opt
 /* Codes have all dimensions, or fewer that fill whole cache lines. */
 static bool hnsw_open_sane_code(const struct hnsw_file_header *head, const struct hnsw *h) {
     const uint32_t bytes = head->code_dims + (uint32_t)sizeof(struct hnsw_head);
-    return head->code_dims == h->in_dim ||
-           (head->code_dims > 0 && head->code_dims < h->in_dim && bytes % HNSW_CODE_ALIGN == 0);
+    return head->code_dims == h->dim ||
+           (head->code_dims > 0 && head->code_dims < h->dim && bytes % HNSW_CODE_ALIGN == 0);
 }
 
 static bool hnsw_open_sane_numbers(const struct hnsw_file_header *head, const struct hnsw *h) {
@@ -250,11 +252,11 @@ static int hnsw_open_blocks(struct hnsw_opening *o) {
 static int hnsw_open_turn(struct hnsw_opening *o) {
     struct hnsw *const h = o->h;
     struct hnsw_turn *const t = &h->turn;
-    if (h->code_dims == h->in_dim) {
+    if (h->code_dims == h->dim) {
         return U2I_OK;
     }
     const char *const from = o->map + o->head.at.turn;
-    t->rows = mem_dup(from, (size_t)h->code_dims * h->in_dim);
+    t->rows = mem_dup(from, (size_t)h->code_dims * h->dim);
     t->scales = mem_dup(from + hnsw_file_turn_scales(h), h->code_dims * sizeof *t->scales);
     if (t->rows == NULL || t->scales == NULL) {
         return error_oom(o->err);

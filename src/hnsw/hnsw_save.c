@@ -226,7 +226,7 @@ static void hnsw_save_uppers(struct hnsw_saving *s) {
 static void hnsw_save_turn(struct hnsw_saving *s) {
     const struct hnsw_turn *const t = &s->h->turn;
     if (t->rows != NULL) {
-        hnsw_save_put(s, t->rows, (size_t)s->h->code_dims * s->h->in_dim);
+        hnsw_save_put(s, t->rows, (size_t)s->h->code_dims * s->h->dim);
         hnsw_save_fill(s, s->at.turn + hnsw_file_turn_scales(s->h), 0);
         hnsw_save_put(s, t->scales, s->h->code_dims * sizeof *t->scales);
     }

@@ -15,7 +15,7 @@ float hnsw_sim(const struct hnsw *h, uint32_t a, uint32_t b) {
     const size_t head = sizeof x;
     const int32_t dot =
         vec_get()->dot_i8(hnsw_code(h, a) + head, hnsw_code(h, b) + head, h->code_bytes - head);
-    return (float)dot * (x.scale * y.scale + x.reach * y.reach);
+    return hnsw_agree(dot, &x, &y);
 }
 
 /* Insertion by halves would do for the 33 of a full list, but a new node has hundreds. */
@@ -54,8 +54,7 @@ static bool hnsw_covered(const struct hnsw *h, const struct hnsw_chosen *c,
         int32_t dots[HNSW_SELECT_STEP];
         vec->dot_i8_rows(c->row, c->codes + first, n, h->code_bytes, dots);
         for (uint32_t i = 0; i < n; i++) {
-            const struct hnsw_head *const to = &c->heads[first + i];
-            if ((float)dots[i] * (head.scale * to->scale + head.reach * to->reach) > enough) {
+            if (hnsw_agree(dots[i], &head, &c->heads[first + i]) > enough) {
                 return true;
             }
         }

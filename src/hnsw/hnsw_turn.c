@@ -41,7 +41,7 @@ static int hnsw_learn_moments(const struct hnsw *h, struct hnsw_learn *l, const 
     U2I_TRY(hnsw_coder_init(h, &s));
     const size_t take = n < HNSW_TURN_SAMPLE ? n : HNSW_TURN_SAMPLE;
     for (size_t i = 0; i < take; i++) {
-        hnsw_code_input(h, vectors + i * n / take * h->dim, &s);
+        (void)hnsw_code_input(h, vectors + i * n / take * h->dim, &s);
         for (uint32_t a = 0; a < l->dim; a++) {
             vec->axpy(s.in[a], s.in, l->moments + (size_t)a * l->dim, l->dim);
         }
@@ -105,7 +105,7 @@ static uint32_t hnsw_learn_kept(struct hnsw_learn *l) {
 
 /* The directions as bytes. */
 static int hnsw_turn_set(struct hnsw *h, const struct hnsw_learn *l, uint32_t kept) {
-    struct hnsw_turn t = {.rows = alloc_array(kept, h->in_dim)};
+    struct hnsw_turn t = {.rows = alloc_array(kept, h->dim)};
     t.scales = alloc_array(kept, sizeof *t.scales);
     if (t.rows == NULL || t.scales == NULL) {
         mem_free(t.rows);
@@ -114,7 +114,7 @@ static int hnsw_turn_set(struct hnsw *h, const struct hnsw_learn *l, uint32_t ke
     }
     for (uint32_t i = 0; i < kept; i++) {
         t.scales[i] = vec_get()->quantise_i8(l->basis + (size_t)i * l->dim, l->dim,
-                                             t.rows + (size_t)i * h->in_dim);
+                                             t.rows + (size_t)i * h->dim);
     }
     h->turn = t;
     hnsw_code_size(h, kept);
@@ -123,12 +123,12 @@ static int hnsw_turn_set(struct hnsw *h, const struct hnsw_learn *l, uint32_t ke
 
 int hnsw_learn(struct hnsw *h, const float *vectors, size_t n, u2i_error_t *err) {
     hnsw_learn_norm(h, vectors, n);
-    const uint32_t most = h->in_dim * 3 / 4;
+    const uint32_t most = h->dim * 3 / 4;
     const uint32_t lines = (most + (uint32_t)sizeof(struct hnsw_head)) / HNSW_CODE_ALIGN;
     if (h->slots > 0 || n < HNSW_TURN_SAMPLE_MIN || lines == 0 || h->turn.rows != NULL) {
         return U2I_OK;
     }
-    struct hnsw_learn l = {.dim = h->in_dim};
+    struct hnsw_learn l = {.dim = h->dim};
     l.n = lines * HNSW_CODE_ALIGN - (uint32_t)sizeof(struct hnsw_head);
     l.n = l.n < HNSW_TURN_MAX ? l.n : HNSW_TURN_MAX;
     l.moments = mem_zalloc((size_t)l.dim * l.dim * sizeof *l.moments);

@@ -174,6 +174,9 @@ static int hnsw_check_node(struct hnsw_check *c, uint32_t node, u2i_error_t *err
     if (!(head.reach >= 0) || !isfinite(head.reach)) {
         return error_set(err, U2I_ECORRUPT, "node %u has the reach %g", node, (double)head.reach);
     }
+    if (!(head.height >= 0) || !(head.height <= 1)) {
+        return error_set(err, U2I_ECORRUPT, "node %u has the height %g", node, (double)head.height);
+    }
     const uint32_t layers = hnsw_node_layers(h, node);
     if (layers > h->layers && hnsw_live(h, node)) { /* one whose insertion was given up may */
         return error_set(err, U2I_ECORRUPT, "node %u is in layer %u, but the highest one is %u",

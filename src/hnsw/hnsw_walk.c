@@ -121,7 +121,7 @@ void hnsw_sims(const struct hnsw *h, struct hnsw_scratch *s, uint32_t n) {
     s->vec->dot_i8_rows(s->query, s->codes, n, h->code_bytes, s->dots);
     for (uint32_t i = 0; i < n; i++) {
         const struct hnsw_head head = hnsw_head_of(s->codes[i]);
-        s->sims[i] = (float)s->dots[i] * (head.scale * s->head.scale + head.reach * s->head.reach);
+        s->sims[i] = hnsw_agree(s->dots[i], &head, &s->head);
     }
     s->distances += n;
 }
