@@ -128,7 +128,7 @@ static void make_world(struct world *w) {
     require(engine_train(w->engine, &how, &err), "train", &err);
     require(engine_build_index(w->engine, NULL, NULL, &err), "index", &err);
     printf("%u items, %u events: trained and indexed in %.1f s, taste vectors of %u\n", w->items,
-           w->users * w->each, (bench_us() - start) / 1e6, model_dim(w->engine->trained.model));
+           w->users * w->each, (bench_us() - start) / 1e6, model_search_dim(w->engine->trained.model));
 }
 
 /* ---- Searches on their way --------------------------------------------------------------------- */
@@ -161,7 +161,7 @@ static void catch_begin(struct engine *e) {
     caught.real = e->ops;
     caught.ops = *e->ops;
     caught.ops.search = catch_search;
-    caught.dim = model_dim(e->trained.model);
+    caught.dim = model_search_dim(e->trained.model);
     caught.vectors = alloc_array((size_t)QUESTIONS * caught.dim, sizeof *caught.vectors);
     require(caught.vectors == NULL ? U2I_ENOMEM : U2I_OK, "memory", &err);
     e->ops = &caught.ops;

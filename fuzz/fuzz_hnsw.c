@@ -62,10 +62,10 @@ static void fuzz_hnsw_insert(struct hnsw *h, struct rng *rng, uint32_t first, ui
 
 /* Some directions, so that few nodes do. */
 static void fuzz_hnsw_turn(struct hnsw *h, struct rng *rng) {
-    h->turn.rows = alloc_array((size_t)FUZZ_KEPT * h->in_dim, 1);
+    h->turn.rows = alloc_array((size_t)FUZZ_KEPT * h->dim, 1);
     h->turn.scales = alloc_array(FUZZ_KEPT, sizeof *h->turn.scales);
     fuzz_hnsw_require(h->turn.rows != NULL && h->turn.scales != NULL);
-    for (uint32_t i = 0; i < FUZZ_KEPT * h->in_dim; i++) {
+    for (uint32_t i = 0; i < FUZZ_KEPT * h->dim; i++) {
         h->turn.rows[i] = (int8_t)((int)rng_below(rng, 255) - 127);
     }
     for (uint32_t i = 0; i < FUZZ_KEPT; i++) {

@@ -4,8 +4,6 @@
 
 #include "base/error.h"
 
-#include <stdlib.h>
-
 #define ASK_PULLS_MAX 5 /* items of the history named for a hit */
 
 /* ---- Scores ----------------------------------------------------------------------------------- */
@@ -73,10 +71,27 @@ struct ask_pull {
     float value;
 };
 
-static int ask_pull_cmp(const void *pa, const void *pb) {
-    const struct ask_pull *a = pa, *b = pb;
-    return a->value != b->value ? (a->value < b->value ? 1 : -1)
-                                : (a->event > b->event) - (a->event < b->event);
+static bool ask_pulls_more(const struct ask_pull *a, const struct ask_pull *b) {
+    return a->value != b->value ? a->value > b->value : a->event < b->event;
+}
+
+/* The strongest of live items first, ASK_PULLS_MAX at most; returns how many. */
+static size_t ask_strongest(const struct ask *a, const struct ask_pull *pulls, size_t n,
+                            struct ask_pull *best) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!(pulls[i].value > 0) ||
+            (kept == ASK_PULLS_MAX && !ask_pulls_more(&pulls[i], &best[kept - 1])) ||
+            !a->e->ops->item_live(a->e->store, pulls[i].item)) {
+            continue;
+        }
+        size_t at = kept < ASK_PULLS_MAX ? kept++ : kept - 1;
+        for (; at > 0 && ask_pulls_more(&pulls[i], &best[at - 1]); at--) {
+            best[at] = best[at - 1];
+        }
+        best[at] = pulls[i];
+    }
+    return kept;
 }
 
 /* Adds what came lately, to the entry of the same item or as one of its own. */
@@ -197,8 +212,8 @@ static int ask_name_pull(struct ask *a, const struct ask_pull *p, u2i_pull_t *ou
 /* The items of the history that pull most, first of all the one that is named as the reason. */
 static int ask_because(struct ask *a, const struct rank_candidate *c, u2i_hit_t *hit,
                        u2i_error_t *err) {
-    struct ask_pull *pulls = NULL;
-    size_t n = 0, named = 0;
+    struct ask_pull *pulls = NULL, best[ASK_PULLS_MAX];
+    size_t n = 0;
     double all = 0;
     U2I_TRY(a->learnt != NULL ? ask_pulls_learnt(a, c, &pulls, &n, err)
                               : ask_pulls_profile(a, c, &pulls, &n, err));
@@ -209,11 +224,9 @@ static int ask_because(struct ask *a, const struct rank_candidate *c, u2i_hit_t 
     for (size_t i = 0; i < n; i++) {
         all += pulls[i].value > 0 ? (double)pulls[i].value : 0;
     }
-    qsort(pulls, n, sizeof(*pulls), ask_pull_cmp);
-    for (size_t i = 0; i < n && named < ASK_PULLS_MAX && pulls[i].value > 0; i++) {
-        if (a->e->ops->item_live(a->e->store, pulls[i].item)) {
-            U2I_TRY(ask_name_pull(a, &pulls[i], &out[named++], err));
-        }
+    const size_t named = ask_strongest(a, pulls, n, best);
+    for (size_t i = 0; i < named; i++) {
+        U2I_TRY(ask_name_pull(a, &best[i], &out[i], err));
     }
     hit->pulls = out;
     hit->pulls_n = named;

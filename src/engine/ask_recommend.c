@@ -237,18 +237,17 @@ static int ask_tie(const void *ctx, uint32_t row_a, uint32_t row_b) {
     return strcmp(e->ops->item_id(e->store, row_a), e->ops->item_id(e->store, row_b));
 }
 
-/* Taste vectors begin with the directions in which items differ most: as many say who is like whom. */
-#define ASK_LIKENESS_DIM 64u
-
 /* What makes two candidates alike: taste where there is any, else content. */
 static uint32_t ask_likeness(struct ask *a) {
     struct engine *e = a->e;
     const enum store_space space = a->learnt != NULL ? STORE_TASTE : STORE_CONTENT;
+    uint32_t dim = e->store->dim;
+    const uint32_t at = a->learnt != NULL ? model_likeness(e->trained.model, &dim) : 0;
     for (uint32_t i = 0; i < a->n; i++) {
-        a->candidates[i].vector = e->ops->vector(e->store, space, a->candidates[i].row);
+        const float *const v = e->ops->vector(e->store, space, a->candidates[i].row);
+        a->candidates[i].vector = v == NULL ? NULL : v + at;
     }
-    const uint32_t dim = a->learnt != NULL ? model_dim(e->trained.model) : e->store->dim;
-    return a->learnt != NULL && dim > ASK_LIKENESS_DIM ? ASK_LIKENESS_DIM : dim;
+    return dim;
 }
 
 int ask_recommend(struct ask *a, u2i_error_t *err) {

@@ -141,11 +141,12 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
     uint32_t *rows = NULL;
     float *vectors = NULL;
     int rc = U2I_OK;
-    if (fresh->model == NULL || model_dim(fresh->model) == 0) { /* only sparse parts, or none */
+    if (fresh->model == NULL ||
+        model_search_dim(fresh->model) == 0) { /* only sparse parts, or none */
         rc = e->ops->exchange_taste(e->store, NULL, trained_swap, &x, err);
         goto out;
     }
-    const uint32_t n = model_count(fresh->model), dim = model_dim(fresh->model);
+    const uint32_t n = model_count(fresh->model), dim = model_search_dim(fresh->model);
     rows = alloc_array(n, sizeof(*rows));
     vectors = alloc_array((size_t)n * dim, sizeof(*vectors));
     if (rows == NULL || vectors == NULL) {
@@ -249,7 +250,7 @@ static void trained_take(void *ctx) {
     }
     roaring_uint32_iterator_t it;
     roaring_init_iterator(e->stale_taste, &it);
-    r->n = e->trained.model == NULL || model_dim(e->trained.model) == 0
+    r->n = e->trained.model == NULL || model_search_dim(e->trained.model) == 0
                ? 0
                : roaring_read_uint32_iterator(&it, r->rows, TRAINED_STEP);
     if (r->n < TRAINED_STEP) {
@@ -295,7 +296,7 @@ static int trained_step(struct trained_rows *r, u2i_error_t *err) {
     if (r->n == 0) {
         return U2I_OK;
     }
-    r->dim = model_dim(e->trained.model);
+    r->dim = model_search_dim(e->trained.model);
     r->vectors = alloc_array((size_t)r->n * r->dim, sizeof(*r->vectors));
     int rc = r->vectors == NULL ? error_oom(err) : e->ops->read_begin(e->store, err);
     if (rc == U2I_OK) {

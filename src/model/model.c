@@ -81,12 +81,22 @@ uint32_t model_k(const struct model *m, uint32_t row) {
     return m->index[at];
 }
 
+void model_place(struct model *m) {
+    static const enum model_part order[] = {MODEL_TREND, MODEL_POPULAR, MODEL_IALS, MODEL_EASE};
+    m->dim = 0;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        m->block[order[i]].at = m->dim;
+        m->dim += m->block[order[i]].dim;
+    }
+    m->search_dim = m->block[MODEL_EASE].at + model_lead(m);
+}
+
 void model_measure_norms(struct model *m) {
     double most = 0;
     for (uint32_t k = 0; k < m->count; k++) {
         const float *const v = model_vector(m, k);
         double square = 0;
-        for (uint32_t d = 0; d < m->dim; d++) {
+        for (uint32_t d = 0; d < m->search_dim; d++) {
             square += (double)v[d] * (double)v[d];
         }
         most = square > most ? square : most;
@@ -115,6 +125,24 @@ size_t model_bytes(const struct model *m) {
 
 uint32_t model_dim(const struct model *m) {
     return m->dim;
+}
+
+uint32_t model_search_dim(const struct model *m) {
+    return m->search_dim;
+}
+
+/* More directions than these change nothing about who is alike. */
+#define MODEL_LIKENESS_DIM 64u
+
+uint32_t model_likeness(const struct model *m, uint32_t *dim) {
+    const struct model_block ease = m->block[MODEL_EASE];
+    const uint32_t left = m->search_dim - ease.at;
+    if (ease.dim == 0) {
+        *dim = m->search_dim;
+        return 0;
+    }
+    *dim = left < MODEL_LIKENESS_DIM ? left : MODEL_LIKENESS_DIM;
+    return ease.at;
 }
 
 uint32_t model_count(const struct model *m) {

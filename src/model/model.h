@@ -5,7 +5,9 @@
  * A score is a sum of parts, each a part's own score divided by its spread over the catalogue, times its weight.
  * The dense parts (EASE, iALS, what is known per item) stand side by side in one vector per item, so that one
  * inner-product search with the user's vector finds the best; the sparse ones (sequence, neighbours) put forward
- * candidates of their own. Every part's score of any item can be told exactly, and split over the user's items. */
+ * candidates of their own. The search does with the beginning of the vectors, where the directions stand in which
+ * items differ most; what it finds is scored with the whole ones. Every part's score of any item can be told
+ * exactly, and split over the user's items. */
 #ifndef U2I_MODEL_MODEL_H
 #define U2I_MODEL_MODEL_H
 
@@ -58,8 +60,8 @@ bool model_is_better(const struct model *m);
 void model_free(struct model *m); /* NULL is a no-op */
 /* Appends the bytes. U2I_ENOMEM. */
 int model_save(const struct model *m, struct buf *out, u2i_error_t *err);
-/* U2I_ECORRUPT for anything that model_save() did not write; every index and size in it is checked, no float is
- * not finite. U2I_ENOMEM. */
+/* U2I_EVERSION for what another format's model_save() wrote, U2I_ECORRUPT for anything else that it did not
+ * write; every index and size in it is checked, no float is not finite. U2I_ENOMEM. */
 int model_load(const void *bytes, size_t n, struct model **out, u2i_error_t *err);
 size_t model_bytes(const struct model *m);
 /* Name, value and meaning of everything worth telling: weights, sizes, seconds, the check's figures. */
@@ -67,14 +69,17 @@ void model_figures(const struct model *m, u2i_figure_fn fn, void *ctx);
 
 /* ---- Items ------------------------------------------------------------------------------------ */
 
-uint32_t model_dim(const struct model *m);   /* of an item's out-vector and of a query */
-uint32_t model_count(const struct model *m); /* items with learnt vectors */
+uint32_t model_dim(const struct model *m);        /* of an item's out-vector and of a query */
+uint32_t model_search_dim(const struct model *m); /* how much of its beginning is searched by */
+uint32_t model_count(const struct model *m);      /* items with learnt vectors */
 uint32_t model_row(const struct model *m,
                    uint32_t k); /* k < model_count(): its row, ascending in k */
 const float *model_out(const struct model *m, uint32_t row); /* NULL: not learnt */
-double model_norm_max(const struct model *m); /* no out-vector, learnt or predicted, is longer */
-/* The out-vector of an item that has no events, from its content (unit vector): what goes into the index for
- * it. False if the model can't (no map was learnt). */
+/* What of an out-vector's beginning says who is like whom, *dim floats from the place returned on. */
+uint32_t model_likeness(const struct model *m, uint32_t *dim);
+double model_norm_max(const struct model *m); /* no beginning, learnt or predicted, is longer */
+/* The beginning of the out-vector (model_search_dim() floats) of an item that has no events, from its content
+ * (unit vector): what goes into the index for it. False if the model can't (no map was learnt). */
 bool model_predict(const struct model *m, const float *content, float *out);
 
 /* ---- A question ------------------------------------------------------------------------------- */
@@ -107,13 +112,13 @@ struct model_entry {
     size_t event; /* index into question.events of the newest event of the item */
 };
 size_t model_user_entries(const struct model_user *u, const struct model_entry **out);
-/* The weighted summands of `row`'s score by part; `out_vector` is what the index has for the row (learnt or
- * predicted; NULL: the sparse and content parts only). Their sum is the score. parts has MODEL_PARTS_N floats. */
-void model_user_score(const struct model_user *u, uint32_t row, const float *out_vector,
+/* The weighted summands of `row`'s score by part; `predicted` is what the index has for a row that isn't learnt
+ * (NULL: the content part only). Their sum is the score. parts has MODEL_PARTS_N floats. */
+void model_user_score(const struct model_user *u, uint32_t row, const float *predicted,
                       float *parts);
 /* What each entry adds to the score of `row`, model_user_entries() floats; what no entry is responsible for (trend,
  * popular) is left out: the pulls and those parts add up to the score. */
-void model_user_pulls(const struct model_user *u, uint32_t row, const float *out_vector,
+void model_user_pulls(const struct model_user *u, uint32_t row, const float *predicted,
                       float *pulls);
 
 /* Score -> probability that the user acts on it: 1 / (1 + exp(-(intercept + slope * score))). slope > 0. */

@@ -4,8 +4,8 @@
  *
  *   out(c) = W c + b + sum_i w_i (t_i - W c_i - b) = W (c - sum_i w_i c_i) + sum_i w_i t_i,
  *
- * i the 20 nearest lessons, w_i ~ max(0, cos)^3, adding up to 1; t_i the out-vector over the square root of its length
- * (an average lesson's being 1), which takes half of the popularity out of it. Both steps were measured to help
+ * i the 20 nearest lessons, w_i ~ max(0, cos)^3, adding up to 1; t_i the searched part of the out-vector over the square root
+ * of the whole one's length (an average lesson's being 1), which takes half of the popularity out of it. Both steps were measured to help
  * (docs/training.md). Content is centred and of unit length here; the lessons keep theirs in bytes. */
 #include "base/alloc.h"
 #include "base/error.h"
@@ -91,8 +91,8 @@ static void cold_class_fill(const struct model_input *in, struct cold_class *c) 
     for (uint32_t i = 0; i < l->n; i++) {
         vec_get()->axpy(1.0f / (float)l->n, cold_content(in, m->rows[l->ks[i]]), m->content_mean,
                         dim);
-        const float *const out = model_vector(m, l->ks[i]);
-        l->gains[i] = sqrtf(vec_dot(out, out, c->to));
+        const float *const out = model_vector(m, l->ks[i]) + model_predicted_at(m);
+        l->gains[i] = sqrtf(vec_dot(out, out, m->dim - model_predicted_at(m)));
         length += (double)l->gains[i] / l->n;
     }
     for (uint32_t i = 0; i < l->n; i++) {
@@ -101,11 +101,11 @@ static void cold_class_fill(const struct model_input *in, struct cold_class *c) 
         model_content_centre(m, cold_content(in, m->rows[l->ks[i]]), content);
         l->scales[i] = vec_get()->quantise_i8(content, dim, l->codes + (size_t)i * dim);
         l->gains[i] = (float)(1 / sqrt((double)l->gains[i] / (length + 1e-9) + 1e-6));
-        memcpy(target, model_vector(m, l->ks[i]), c->to * sizeof *target);
+        memcpy(target, model_vector(m, l->ks[i]) + model_predicted_at(m), c->to * sizeof *target);
         vec_get()->scale(target, l->gains[i], c->to);
         c->a[i] = content;
         c->b[i] = target;
-        c->in[i] = m->in + (size_t)l->ks[i] * m->block[MODEL_EASE].dim;
+        c->in[i] = m->in + (size_t)l->ks[i] * m->block[MODEL_EASE].dim; /* its beginning */
     }
 }
 
@@ -122,9 +122,8 @@ static int cold_learn(struct model_run *r, struct cold_class *c, u2i_error_t *er
         return error_oom(err);
     }
     U2I_TRY(train_map_new(c->a, dim, c->b, c->to, n, 0, &r->work, &m->map, err));
-    if (m->block[MODEL_EASE].dim > 0) {
-        U2I_TRY(train_map_new(c->a, dim, c->in, m->block[MODEL_EASE].dim, n, 0, &r->work,
-                              &m->map_in, err));
+    if (model_lead(m) > 0) {
+        U2I_TRY(train_map_new(c->a, dim, c->in, model_lead(m), n, 0, &r->work, &m->map_in, err));
     }
     model_tell(m, n, "content.items");
     model_tell(m, m->map->ridge, "content.ridge");
@@ -132,7 +131,7 @@ static int cold_learn(struct model_run *r, struct cold_class *c, u2i_error_t *er
 }
 
 int model_cold_fit(struct model_run *r, struct model *m, u2i_error_t *err) {
-    struct cold_class c = {.m = m, .to = m->block[MODEL_EASE].dim + m->block[MODEL_IALS].dim};
+    struct cold_class c = {.m = m, .to = m->search_dim - model_predicted_at(m)};
     if (r->in->content == NULL || r->in->content_dim == 0 || c.to == 0) {
         return U2I_OK;
     }
@@ -175,7 +174,7 @@ static uint32_t cold_nearest(const struct model *m, const int8_t *code, float sc
     return n;
 }
 
-/* rest = content - sum w_i c_i; out += sum w_i t_i */
+/* rest = content - sum w_i c_i; out += sum w_i t_i, from where the predicted part begins */
 static void cold_residual(const struct model *m, const struct hit *hits, uint32_t n, float *rest,
                           float *out) {
     const struct model_lessons *const l = &m->lessons;
@@ -186,8 +185,8 @@ static void cold_residual(const struct model *m, const struct hit *hits, uint32_
         for (uint32_t d = 0; d < m->content_dim; d++) {
             rest[d] -= weight * (float)code[d];
         }
-        vec_get()->axpy(hits[i].score * l->gains[lesson], model_vector(m, l->ks[lesson]), out,
-                        m->map->to);
+        vec_get()->axpy(hits[i].score * l->gains[lesson],
+                        model_vector(m, l->ks[lesson]) + model_predicted_at(m), out, m->map->to);
     }
 }
 
@@ -199,17 +198,18 @@ static bool cold_predict(const struct model *m, const float *content, float *scr
     int8_t *const code = (int8_t *)(mapped + m->map->to);
     model_content_centre(m, content, rest);
     const float scale = vec_get()->quantise_i8(rest, m->content_dim, code);
-    memset(out, 0, m->dim * sizeof *out);
-    cold_residual(m, hits, cold_nearest(m, code, scale, hits), rest, out);
+    float *const predicted = out + model_predicted_at(m);
+    memset(out, 0, m->search_dim * sizeof *out);
+    cold_residual(m, hits, cold_nearest(m, code, scale, hits), rest, predicted);
     train_map_apply(m->map, rest, mapped); /* W rest + b */
-    vec_get()->axpy(1, mapped, out, m->map->to);
-    vec_get()->axpy(-1, m->map->b, out, m->map->to);
-    const double norm = sqrt((double)vec_dot(out, out, m->dim));
+    vec_get()->axpy(1, mapped, predicted, m->map->to);
+    vec_get()->axpy(-1, m->map->b, predicted, m->map->to);
+    const double norm = sqrt((double)vec_dot(out, out, m->search_dim));
     if (!(norm < 1e18)) {
         return false; /* the bytes of the model were nonsense */
     }
     if (norm > m->norm_max) {
-        vec_get()->scale(out, (float)(m->norm_max / norm * (1 - 1e-6)), m->dim);
+        vec_get()->scale(out, (float)(m->norm_max / norm * (1 - 1e-6)), m->search_dim);
     }
     return true;
 }

@@ -1,4 +1,4 @@
-/* Content in a question. A user's item that isn't learnt speaks through predicted vectors (model_cold.c). And an item that
+/* Content in a question. A user's item that isn't learnt speaks through an in-vector of ease predicted from it. And an item that
  * isn't learnt gets, beside the score of its predicted vector, a part for how much it is like the user's own items:
  *
  *   sum_k w_k c_k . c_j / spread,   c centred and of unit length, w_k without recency: old tastes count too.
@@ -26,22 +26,21 @@ static const float *content_of(const struct model_user *u, uint32_t row) {
 
 /* ---- Entries that aren't learnt --------------------------------------------------------------- */
 
+#define CONTENT_ENTRIES_MAX 8u /* the newest ones speak: each costs a pass over the map */
+
+/* Ease's in-vector of an entry, as far as content tells it; the rest is 0. */
 static int content_predict(struct model_user *u, size_t entry, const float *content) {
     const struct model *const m = u->m;
-    float *const out = arena_array(u->arena, m->dim, sizeof *out);
-    float *const in = arena_array(u->arena, m->block[MODEL_EASE].dim, sizeof *in);
+    const uint32_t dim = m->block[MODEL_EASE].dim;
+    float *const in = arena_array(u->arena, dim, sizeof *in);
     float *const centred = arena_array(u->arena, m->content_dim, sizeof *centred);
-    if (out == NULL || in == NULL || centred == NULL) {
+    if (in == NULL || centred == NULL) {
         return U2I_ENOMEM;
     }
-    if (m->map_in != NULL) {
-        model_content_centre(m, content, centred);
-        train_map_apply(m->map_in, centred, in);
-        u->ins[entry] = in;
-    }
-    if (m->block[MODEL_IALS].dim > 0 && model_predict(m, content, out)) {
-        u->factors[entry] = out + m->block[MODEL_IALS].at;
-    }
+    memset(in, 0, dim * sizeof *in);
+    model_content_centre(m, content, centred);
+    train_map_apply(m->map_in, centred, in);
+    u->ins[entry] = in;
     return U2I_OK;
 }
 
@@ -55,11 +54,13 @@ int model_user_predict(struct model_user *u) {
         return U2I_ENOMEM;
     }
     *u->content = (struct model_user_content){0};
-    for (size_t i = 0; i < u->n; i++) {
+    uint32_t spoken = 0;
+    for (size_t i = 0; i < u->n && spoken < CONTENT_ENTRIES_MAX && m->map_in != NULL; i++) {
         const float *const content =
             u->ks[i] == MODEL_NONE ? u->q.content(u->q.content_ctx, u->entries[i].item) : NULL;
         if (content != NULL && vec_finite(content, m->content_dim)) {
             u->is_known = true;
+            spoken++;
             U2I_TRY(content_predict(u, i, content));
         }
     }

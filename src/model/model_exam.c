@@ -99,11 +99,9 @@ static void exam_finish(const struct exam_asking *a, const struct exam_block *b,
             continue;
         }
         memset(plane, 0, a->m->count * sizeof *plane);
-        for (uint32_t slot = 0; s->values != NULL && slot < s->slots; slot++) {
-            const uint32_t k = model_sums_key(s, slot);
-            if (k != MODEL_SUMS_FREE) {
-                plane[k] = b->users[i]->scale[part] * s->values[slot];
-            }
+        for (uint32_t j = 0; s->values != NULL && j < s->used_n; j++) {
+            const struct model_sum sum = model_sums_at(s, j);
+            plane[sum.k] = b->users[i]->scale[part] * sum.value;
         }
     }
 }

@@ -20,7 +20,7 @@
 #include "vec/vec.h"
 #include <math.h>
 
-static const char file_magic[8] = {'u', '2', 'i', 'm', 'o', 'd', 'l', '1'};
+static const char file_magic[8] = {'u', '2', 'i', 'm', 'o', 'd', 'l', '2'};
 #define FILE_DIM_MAX 65536u
 
 /* ---- Writing ---------------------------------------------------------------------------------- */
@@ -295,8 +295,13 @@ static struct model_recency file_get_recency(struct file_in *in) {
 }
 
 static void file_get_head(struct file_in *in, struct model *m) {
-    if (file_left(in) < sizeof file_magic || memcmp(in->at, file_magic, sizeof file_magic) != 0) {
+    const size_t name = sizeof file_magic - 1; /* the last byte is the format */
+    if (file_left(in) < sizeof file_magic || memcmp(in->at, file_magic, name) != 0) {
         file_fail(in, U2I_ECORRUPT);
+        return;
+    }
+    if (in->at[name] != (unsigned char)file_magic[name]) {
+        file_fail(in, U2I_EVERSION);
         return;
     }
     in->at += sizeof file_magic;
@@ -304,16 +309,15 @@ static void file_get_head(struct file_in *in, struct model *m) {
     m->is_better = file_get_u32(in, 0, 1) == 1;
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         const uint32_t most = p == MODEL_EASE || p == MODEL_IALS ? FILE_DIM_MAX : 1;
-        m->block[p] =
-            (struct model_block){m->dim, file_get_u32(in, 0, model_is_dense(p) ? most : 0)};
-        m->dim += m->block[p].dim;
+        m->block[p].dim = file_get_u32(in, 0, model_is_dense(p) ? most : 0);
     }
+    model_place(m);
     m->content_dim = file_get_u32(in, 0, FILE_DIM_MAX);
-    const uint32_t predicted = m->block[MODEL_EASE].dim + m->block[MODEL_IALS].dim;
+    const uint32_t predicted = m->search_dim - model_predicted_at(m);
     in->to.map = file_get_u32(in, 0, predicted);
-    in->to.map_in = file_get_u32(in, 0, m->block[MODEL_EASE].dim);
+    in->to.map_in = file_get_u32(in, 0, model_lead(m));
     if (in->to.map != (m->content_dim > 0 ? predicted : 0) ||
-        in->to.map_in != (m->content_dim > 0 ? m->block[MODEL_EASE].dim : 0)) {
+        in->to.map_in != (m->content_dim > 0 ? model_lead(m) : 0)) {
         file_fail(in, U2I_ECORRUPT);
     }
     m->figures_n = file_get_u32(in, 0, MODEL_FIGURES_MAX);
@@ -428,7 +432,13 @@ int model_load(const void *bytes, size_t n, struct model **out, u2i_error_t *err
         return U2I_OK;
     }
     model_free(m);
-    return in.rc == U2I_ENOMEM
-               ? error_oom(err)
-               : error_set(err, U2I_ECORRUPT, "the %zu bytes of the model are damaged", n);
+    switch (in.rc) {
+    case U2I_ENOMEM:
+        return error_oom(err);
+    case U2I_EVERSION:
+        return error_set(err, U2I_EVERSION,
+                         "the model was made by another version of u2i: train anew");
+    default:
+        return error_set(err, U2I_ECORRUPT, "the %zu bytes of the model are damaged", n);
+    }
 }

@@ -281,11 +281,6 @@ static int model_fit_learn(struct model_fitting *f, u2i_error_t *err) {
 
 /* ---- Side by side ----------------------------------------------------------------------------- */
 
-static void model_fit_block(struct model *m, enum model_part part, uint32_t dim) {
-    m->block[part] = (struct model_block){m->dim, dim};
-    m->dim += dim;
-}
-
 static void model_fit_fill(struct model_fitting *f) {
     struct model *const m = f->m;
     const struct model_block *const b = m->block;
@@ -355,10 +350,11 @@ static int model_fit_spreads(struct model_fitting *f) {
 
 static int model_fit_assemble(struct model_fitting *f, u2i_error_t *err) {
     struct model *const m = f->m;
-    model_fit_block(m, MODEL_EASE, f->ease == NULL ? 0 : f->ease->dim);
-    model_fit_block(m, MODEL_IALS, f->ials == NULL ? 0 : f->ials->dim);
-    model_fit_block(m, MODEL_TREND, f->trend == NULL ? 0 : 1);
-    model_fit_block(m, MODEL_POPULAR, model_fit_has(f, MODEL_POPULAR) ? 1 : 0);
+    m->block[MODEL_EASE].dim = f->ease == NULL ? 0 : f->ease->dim;
+    m->block[MODEL_IALS].dim = f->ials == NULL ? 0 : f->ials->dim;
+    m->block[MODEL_TREND].dim = f->trend != NULL;
+    m->block[MODEL_POPULAR].dim = model_fit_has(f, MODEL_POPULAR);
+    model_place(m);
     m->out = alloc_array((size_t)m->count * m->dim, sizeof *m->out);
     m->popular = alloc_array(m->count, sizeof *m->popular);
     if (m->out == NULL || m->popular == NULL) {

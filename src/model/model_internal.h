@@ -20,6 +20,8 @@
 #define MODEL_POSITIVE   0.5f   /* an event of this weight is what the check wants to guess */
 #define MODEL_DAY_MS     INT64_C(86400000)
 #define MODEL_SPREAD_MIN 1e-9 /* a part that is flatter than this says nothing */
+/* Of ease's vectors, turned so that items differ most in the first directions, so many are searched by. */
+#define MODEL_LEAD 192u
 
 /* ---- The model -------------------------------------------------------------------------------- */
 
@@ -49,10 +51,10 @@ struct model {
     uint32_t *rows;              /* [count], ascending */
     uint32_t *index, index_mask; /* row -> k: model_k() */
 
-    uint32_t dim;
-    struct model_block block[MODEL_PARTS_N];
-    float *out; /* [count][dim] */
-    float *in;  /* [count][dim of ease] */
+    uint32_t dim, search_dim;
+    struct model_block block[MODEL_PARTS_N]; /* model_place() */
+    float *out;                              /* [count][dim] */
+    float *in;                               /* [count][dim of ease] */
     /* Of a block: the covariance of its out-vectors [dim][dim]; of ease its diagonal [dim], the rest is 0.
      * NULL in a model for the check, which has the scores themselves. */
     float *spread[MODEL_PARTS_N];
@@ -71,8 +73,8 @@ struct model {
     /* Items without events: their vectors from content (model_cold.c). content_dim 0: none of it. */
     uint32_t content_dim;
     struct model_lessons lessons;
-    struct train_map *map;    /* content -> the blocks ease and ials of the out-vector */
-    struct train_map *map_in; /* content -> in-vector of ease */
+    struct train_map *map;    /* content -> what is searched by of the blocks ials and ease */
+    struct train_map *map_in; /* content -> in-vector of ease, as far as it is searched by */
     float *content_mean;      /* [content_dim] */
     float *content_spread;    /* [content_dim][content_dim]: covariance */
 
@@ -101,10 +103,22 @@ static inline const float *model_vector(const struct model *m, uint32_t k) {
     return m->out + (size_t)k * m->dim;
 }
 
+/* How much of ease is searched by. */
+static inline uint32_t model_lead(const struct model *m) {
+    const uint32_t dim = m->block[MODEL_EASE].dim;
+    return dim < MODEL_LEAD ? dim : MODEL_LEAD;
+}
+/* Where the predicted part of an out-vector begins; it ends at search_dim. */
+static inline uint32_t model_predicted_at(const struct model *m) {
+    return m->block[MODEL_IALS].at;
+}
+
 struct model *model_alloc(void); /* empty; NULL = no memory */
+/* Sets the blocks' places, by their dims: the large one, ease, last. And dim and search_dim. */
+void model_place(struct model *m);
 /* Builds index[] from rows[count]. U2I_ENOMEM. */
 int model_index(struct model *m);
-void model_measure_norms(struct model *m); /* sets norm_max */
+void model_measure_norms(struct model *m); /* sets norm_max, of what is searched by */
 /* Appends a figure; the printf-style name is cut at 39 bytes. Too many are dropped. */
 __attribute__((format(printf, 3, 4))) void model_tell(struct model *m, double value,
                                                       const char *name, ...);
@@ -275,6 +289,9 @@ struct model_sums {
     uint32_t *keys; /* NULL: slot = k */
     float *values;
     uint32_t slots; /* a power of two if keys != NULL */
+    uint32_t *used; /* slots with a key, in the order they came; NULL: all */
+    uint32_t used_n;
+    float most; /* the largest value, 0 at least */
 };
 #define MODEL_SUMS_FREE UINT32_MAX
 struct model_sums_input { /* the user's items and what counts for them */
@@ -285,7 +302,12 @@ struct model_sums_input { /* the user's items and what counts for them */
 int model_sums_new(struct model_sums *s, const struct train_matrix *x,
                    const struct model_sums_input *in, struct arena *a); /* U2I_ENOMEM */
 float model_sums_get(const struct model_sums *s, uint32_t k);
-uint32_t model_sums_key(const struct model_sums *s, uint32_t slot); /* MODEL_SUMS_FREE, or k */
+/* The i-th target of used_n. */
+struct model_sum {
+    uint32_t k;
+    float value;
+};
+struct model_sum model_sums_at(const struct model_sums *s, uint32_t i);
 /* The standard deviation over `count` items, those without a sum being 0. */
 double model_sums_spread(const struct model_sums *s, uint32_t count);
 
@@ -314,7 +336,6 @@ struct model_user {
     float *dots;                /* [n], scratch */
     float scale[MODEL_PARTS_N]; /* weight / spread; 0: the part says nothing */
     struct model_sums sums[MODEL_PARTS_N]; /* values NULL: the part says nothing */
-    uint32_t sparse_n;                     /* parts that do */
     bool is_known;                         /* an entry is learnt or predicted */
     struct model_user_content *content;    /* NULL: no content in the model or the question */
 };

@@ -22,8 +22,11 @@ float model_sums_get(const struct model_sums *s, uint32_t k) {
     return s->values == NULL ? 0 : s->values[model_sums_slot(s, k)]; /* a free slot holds 0 */
 }
 
-uint32_t model_sums_key(const struct model_sums *s, uint32_t slot) {
-    return s->keys == NULL ? slot : s->keys[slot];
+struct model_sum model_sums_at(const struct model_sums *s, uint32_t i) {
+    if (s->keys == NULL) {
+        return (struct model_sum){i, s->values[i]};
+    }
+    return (struct model_sum){s->keys[s->used[i]], s->values[s->used[i]]};
 }
 
 /* Room for the entries of the rows ks[0..n). */
@@ -40,7 +43,8 @@ static bool model_sums_reserve(struct model_sums *s, const struct train_matrix *
             s->slots *= 2;
         }
         s->keys = arena_array(a, s->slots, sizeof *s->keys);
-        if (s->keys == NULL) {
+        s->used = arena_array(a, entries, sizeof *s->used);
+        if (s->keys == NULL || s->used == NULL) {
             return false;
         }
         memset(s->keys, 0xff, s->slots * sizeof *s->keys); /* MODEL_SUMS_FREE */
@@ -50,6 +54,7 @@ static bool model_sums_reserve(struct model_sums *s, const struct train_matrix *
         return false;
     }
     memset(s->values, 0, s->slots * sizeof *s->values);
+    s->used_n = s->keys == NULL ? s->slots : 0;
     return true;
 }
 
@@ -64,6 +69,8 @@ static void model_sums_add_row(struct model_sums *s, const struct train_matrix *
     }
     for (uint64_t e = x->starts[k]; e < end; e++) {
         const uint32_t slot = model_sums_slot(s, x->ids[e]);
+        s->used[s->used_n] = slot; /* counts if it is new */
+        s->used_n += s->keys[slot] == MODEL_SUMS_FREE;
         s->keys[slot] = x->ids[e];
         s->values[slot] += weight * x->values[e];
     }
@@ -92,6 +99,9 @@ int model_sums_new(struct model_sums *s, const struct train_matrix *x,
         if (in->ks[i] != MODEL_NONE && in->weights[i] > 0) {
             model_sums_add_row(s, x, in->ks[i], in->weights[i]);
         }
+    }
+    for (uint32_t i = 0; i < s->slots; i++) {
+        s->most = s->values[i] > s->most ? s->values[i] : s->most;
     }
     return U2I_OK;
 }

@@ -196,7 +196,6 @@ static int model_user_sparse(struct model_user *u, struct arena *a) {
         if (!(u->scale[p] > 0)) {
             u->sums[p].values = NULL;
         }
-        u->sparse_n += u->sums[p].values != NULL;
     }
     return U2I_OK;
 }
@@ -212,21 +211,29 @@ static float model_user_others(const struct model_user *u, int part, uint32_t k)
     return sum;
 }
 
-/* Puts forward what a part knows and none before it does. */
+/* The most that the sparse parts but `part` say of any item. */
+static float model_user_others_most(const struct model_user *u, int part) {
+    float sum = 0;
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        sum += p != part && u->sums[p].values != NULL ? u->scale[p] * u->sums[p].most : 0;
+    }
+    return sum;
+}
+
+/* Puts forward what a part knows and none before it does. The others are not asked about what can't be among
+ * the best whatever they say. */
 static void model_user_next_of(const struct model_user *u, int part, struct topk *best) {
     const struct model_sums *const s = &u->sums[part];
-    const bool alone = u->sparse_n == 1;
+    const float others_most = model_user_others_most(u, part);
     const bool is_second = part == MODEL_NEIGHBOURS && u->sums[MODEL_SEQUENCE].values != NULL;
-    for (uint32_t i = 0; i < s->slots; i++) {
-        if (!(s->values[i] > 0)) {
+    for (uint32_t i = 0; i < s->used_n; i++) {
+        const struct model_sum sum = model_sums_at(s, i);
+        const float own = u->scale[part] * sum.value;
+        if (!(own > 0) || (best->n == best->k && own + others_most < best->hits[0].score)) {
             continue;
         }
-        const uint32_t k = model_sums_key(s, i);
-        const float own = u->scale[part] * s->values[i];
-        if (alone) {
-            topk_push(best, own, k);
-        } else if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], k) == 0) {
-            topk_push(best, own + model_user_others(u, part, k), k);
+        if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], sum.k) == 0) {
+            topk_push(best, own + model_user_others(u, part, sum.k), sum.k);
         }
     }
 }
@@ -288,15 +295,25 @@ size_t model_user_entries(const struct model_user *u, const struct model_entry *
 
 /* ---- Scores and pulls ------------------------------------------------------------------------- */
 
-void model_user_score(const struct model_user *u, uint32_t row, const float *out_vector,
+/* An item's vector; that of an item that isn't learnt ends where the search does. */
+static const float *model_user_out(const struct model_user *u, uint32_t k, const float *predicted,
+                                   uint32_t *dim) {
+    *dim = k == MODEL_NONE ? u->m->search_dim : u->m->dim;
+    return k == MODEL_NONE ? predicted : model_vector(u->m, k);
+}
+
+void model_user_score(const struct model_user *u, uint32_t row, const float *predicted,
                       float *parts) {
     const struct model *const m = u->m;
     const uint32_t k = model_k(m, row);
+    uint32_t end;
+    const float *const out = model_user_out(u, k, predicted, &end);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         const struct model_block b = m->block[p];
         parts[p] = 0;
-        if (b.dim > 0 && out_vector != NULL) {
-            parts[p] = vec_dot(u->query + b.at, out_vector + b.at, b.dim);
+        if (b.dim > 0 && out != NULL) {
+            const uint32_t n = b.at + b.dim < end ? b.dim : end - b.at;
+            parts[p] = vec_dot(u->query + b.at, out + b.at, n);
         } else if (u->sums[p].values != NULL && k != MODEL_NONE) {
             parts[p] = u->scale[p] * model_sums_get(&u->sums[p], k);
         }
@@ -329,15 +346,16 @@ static void model_pulls_add(const struct model_user *u, float scale, const float
     }
 }
 
-static void model_pulls_dense(const struct model_user *u, const float *out_vector, float *pulls) {
+static void model_pulls_dense(const struct model_user *u, const float *out, uint32_t end,
+                              float *pulls) {
     const struct model_block ease = u->m->block[MODEL_EASE];
     const struct model_block ials = u->m->block[MODEL_IALS];
     if (ease.dim > 0 && u->scale[MODEL_EASE] > 0) {
-        vec_get()->dot_many(out_vector + ease.at, u->ins, u->n, ease.dim, u->dots);
+        vec_get()->dot_many(out + ease.at, u->ins, u->n, end - ease.at, u->dots);
         model_pulls_add(u, u->scale[MODEL_EASE], u->dots, pulls);
     }
     if (ials.dim > 0 && u->scale[MODEL_IALS] > 0) {
-        memcpy(u->ials_solved, out_vector + ials.at, ials.dim * sizeof *u->ials_solved);
+        memcpy(u->ials_solved, out + ials.at, ials.dim * sizeof *u->ials_solved);
         train_ials_solve(u->ials_factor, ials.dim, u->ials_solved);
         vec_get()->dot_many(u->ials_solved, u->factors, u->n, ials.dim, u->dots);
         model_pulls_add(u, u->scale[MODEL_IALS], u->dots, pulls);
@@ -354,13 +372,15 @@ static void model_pulls_sparse(const struct model_user *u, int part, uint32_t k,
     }
 }
 
-void model_user_pulls(const struct model_user *u, uint32_t row, const float *out_vector,
+void model_user_pulls(const struct model_user *u, uint32_t row, const float *predicted,
                       float *pulls) {
     const struct model *const m = u->m;
     const uint32_t k = model_k(m, row);
+    uint32_t end;
+    const float *const out = model_user_out(u, k, predicted, &end);
     memset(pulls, 0, u->n * sizeof *pulls);
-    if (out_vector != NULL) {
-        model_pulls_dense(u, out_vector, pulls);
+    if (out != NULL) {
+        model_pulls_dense(u, out, end, pulls);
     }
     for (int p = 0; p < MODEL_PARTS_N && k != MODEL_NONE; p++) {
         if (u->sums[p].values != NULL && model_sums_get(&u->sums[p], k) > 0) {

@@ -47,29 +47,26 @@ static void model_weights_drop(struct model *m, int part) {
 
 /* Moves the blocks that are left together. */
 static int model_weights_pack(struct model *m) {
-    struct model_block to[MODEL_PARTS_N];
-    uint32_t dim = 0;
-    for (int p = 0; p < MODEL_PARTS_N; p++) {
-        to[p] = (struct model_block){dim, m->block[p].dim};
-        dim += m->block[p].dim;
-    }
+    struct model_block from[MODEL_PARTS_N];
+    const uint32_t dim = m->dim;
+    memcpy(from, m->block, sizeof from);
+    model_place(m);
     if (dim == m->dim) {
         return U2I_OK;
     }
-    float *const out = alloc_array((size_t)m->count * dim, sizeof *out);
+    float *const out = alloc_array((size_t)m->count * m->dim, sizeof *out);
     if (out == NULL) {
         return U2I_ENOMEM;
     }
     for (uint32_t k = 0; k < m->count; k++) {
         for (int p = 0; p < MODEL_PARTS_N; p++) {
-            memcpy(out + (size_t)k * dim + to[p].at, model_vector(m, k) + m->block[p].at,
-                   to[p].dim * sizeof *out);
+            const struct model_block to = m->block[p];
+            memcpy(out + (size_t)k * m->dim + to.at, m->out + (size_t)k * dim + from[p].at,
+                   to.dim * sizeof *out);
         }
     }
     mem_free(m->out);
     m->out = out;
-    m->dim = dim;
-    memcpy(m->block, to, sizeof to);
     return U2I_OK;
 }
 

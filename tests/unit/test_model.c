@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "model/model_internal.h"
+#include "vec/vec.h"
 
 static struct model_user *ask(const struct model *m, const struct model_event *events, size_t n,
                               struct arena *a) {
@@ -165,6 +166,81 @@ static void dislikes_teach_nothing(void **state) {
     assert_null(model_out(m, 60));
     assert_true(model_popular(m, 60) == 0);
     model_free(before);
+    model_free(m);
+    world_free(&w);
+}
+
+static void what_one_user_wants_is_not_learnt(void **state) {
+    (void)state;
+    struct world w = world_new(100, 60, 3, 15, 10);
+    const struct model_input plain = world_input(&w);
+    struct model *before = world_train(&plain);
+    for (uint32_t i = 0; i < 500;
+         i++) { /* one user wants what nobody else does, some of it twice */
+        world_add(&w, (struct train_event){7, 60 + i, 1, WORLD_START_MS});
+        world_add(&w, (struct train_event){7, 60 + i / 2, 1, WORLD_START_MS + 1});
+    }
+    w.items = 560;
+    world_add(&w, (struct train_event){8, 100, 1, WORLD_START_MS}); /* and another, one of these */
+    const struct model_input in = world_input(&w);
+    struct model *m = world_train(&in);
+    assert_int_equal(model_count(m), model_count(before) + 1);
+    assert_non_null(model_out(m, 100));
+    assert_null(model_out(m, 101));
+    assert_true(model_popular(m, 101) == 0);
+    model_free(before);
+    model_free(m);
+    world_free(&w);
+}
+
+/* A young log: hardly anything was wanted twice, so that is learnt from too. */
+static void what_one_user_wants_is_learnt_where_there_is_little_else(void **state) {
+    (void)state;
+    struct world w = {.users = 20, .items = 100, .groups = 1};
+    for (uint32_t u = 0; u < w.users; u++) {
+        world_add(&w, (struct train_event){u, 0, 1, WORLD_START_MS + u});
+        for (uint32_t i = 0; i < 3; i++) {
+            world_add(&w, (struct train_event){u, 1 + u * 3 + i, 1, WORLD_START_MS + u + 1});
+        }
+    }
+    const struct model_input in = world_input(&w);
+    struct model *m = world_train(&in);
+    assert_int_equal(model_count(m), 61);
+    model_free(m);
+    world_free(&w);
+}
+
+/* With more directions than are searched by: scores are those of whole vectors, what is searched by is their
+ * beginning, and no beginning is longer than is said. */
+static void a_search_does_with_the_beginning_of_vectors(void **state) {
+    (void)state;
+    struct world w = world_new(400, 300, 40, 40, 10);
+    world_content(&w);
+    const struct model_input in = world_input(&w);
+    struct model *m = world_train(&in);
+    const uint32_t n = model_search_dim(m);
+    assert_true(n > MODEL_LEAD - 1 && n < model_dim(m));
+    struct arena a = {0};
+    struct model_event events[8];
+    history(&w, 2, events, 8);
+    const struct model_user *u = ask(m, events, 8, &a);
+    double rest = 0, whole = 0;
+    for (uint32_t k = 0; k < model_count(m); k++) {
+        const float *const out = model_out(m, model_row(m, k));
+        assert_true(sqrt((double)vec_dot(out, out, n)) <= model_norm_max(m) * (1 + 1e-6));
+        const double lead = (double)vec_dot(model_user_query(u), out, n);
+        const double all = (double)vec_dot(model_user_query(u), out, model_dim(m));
+        rest += (all - lead) * (all - lead);
+        whole += all * all;
+    }
+    assert_true(rest > 0 && rest < whole / 4);
+    float *const predicted = alloc_array(n, sizeof *predicted);
+    assert_true(model_predict(m, world_content_of(&w, 3), predicted));
+    assert_true(sqrt((double)vec_dot(predicted, predicted, n)) <= model_norm_max(m));
+    uint32_t likeness;
+    assert_true(model_likeness(m, &likeness) + likeness <= n);
+    mem_free(predicted);
+    arena_free(&a);
     model_free(m);
     world_free(&w);
 }
@@ -335,7 +411,7 @@ static void damaged_bytes_are_refused_or_harmless(void **state) {
         if (rc == U2I_OK) {
             use(loaded, &w);
         } else {
-            assert_true(rc == U2I_ECORRUPT || rc == U2I_ENOMEM);
+            assert_true(rc == U2I_ECORRUPT || rc == U2I_ENOMEM || rc == U2I_EVERSION);
             assert_null(loaded);
             refused++;
         }
@@ -489,6 +565,9 @@ int main(void) {
         cmocka_unit_test(spreads_are_those_of_the_catalogue),
         cmocka_unit_test(what_comes_next_is_put_forward),
         cmocka_unit_test(dislikes_teach_nothing),
+        cmocka_unit_test(what_one_user_wants_is_not_learnt),
+        cmocka_unit_test(what_one_user_wants_is_learnt_where_there_is_little_else),
+        cmocka_unit_test(a_search_does_with_the_beginning_of_vectors),
         cmocka_unit_test(only_weak_events_count_as_strong_ones),
         cmocka_unit_test(a_stranger_to_the_model_has_no_question),
         cmocka_unit_test(order_of_events_and_threads_mean_nothing),

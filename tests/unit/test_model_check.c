@@ -144,7 +144,8 @@ static void too_few_users_are_not_checked_and_keep_the_defaults(void **state) {
     struct model *m = world_train(&in);
     assert_false(model_is_better(m));
     assert_true(world_figure(m, "weight.ease") == 1);
-    assert_true(world_figure(m, "weight.ials") == 0.5);
+    assert_true(world_figure(m, "weight.ials") == 0);
+    assert_float_equal(world_figure(m, "weight.sequence"), 0.2, 1e-6);
     assert_true(model_calibration(m).slope > 0);
     model_free(m);
     world_free(&w);
