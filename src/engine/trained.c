@@ -158,7 +158,12 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
         x.model.popular_max = fmaxf(x.model.popular_max, model_popular(fresh->model, rows[k]));
         memcpy(vectors + (size_t)k * dim, model_out(fresh->model, rows[k]), dim * sizeof(*vectors));
     }
-    const struct store_vectors v = {dim, model_norm_max(fresh->model), rows, vectors, n};
+    struct store_vectors v = {.dim = dim,
+                              .norm_max = model_norm_max(fresh->model),
+                              .rows = rows,
+                              .vectors = vectors,
+                              .n = n};
+    v.questions = model_questions(fresh->model, &v.questions_n);
     rc = e->ops->exchange_taste(e->store, &v, trained_swap, &x, err);
 out:
     mem_free(vectors);

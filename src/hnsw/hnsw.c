@@ -23,6 +23,8 @@ int hnsw_new(const struct hnsw_options *opt, struct hnsw **out, u2i_error_t *err
     h->metric = opt->metric;
     h->seed = opt->seed;
     h->norm_max = opt->norm_max;
+    h->questions = opt->questions;
+    h->questions_n = opt->questions_n;
     h->entry = HNSW_NONE;
     (void)pthread_mutex_init(&h->scratch_lock, NULL); /* the default kind: nothing can fail */
     /* Large tables, zeroed by the system where they are touched: so they cost what is used of them. */

@@ -39,6 +39,10 @@ struct hnsw_options {
     uint64_t seed;            /* of the layers that nodes reach up to */
     double
         norm_max; /* inner product: no vector should be longer; 0 = a little over the first one */
+    /* What is asked is like these (of dim floats, the caller's, who outlives the graph), so a calibration asks
+     * with them. NULL: with vectors of the graph and means of near ones. */
+    const float *questions;
+    uint32_t questions_n;
 };
 
 /* U2I_ENOMEM. */

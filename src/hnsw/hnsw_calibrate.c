@@ -1,7 +1,7 @@
 /* How large ef has to be, found by asking: a sample of queries whose exact answers are known is put
  * to the graph with one ef after another.
  *
- * Half of the queries are vectors of the graph (what is similar to this item?), half weighted means
+ * The queries are what the owner says is asked. Where it doesn't know, half of them are vectors of the graph (what is similar to this item?), half weighted means
  * of near ones (what fits this user?): the two need a different ef, so each kind has to reach the
  * recall by itself. The sample's mean is uncertain by its standard error, and by so much it has to
  * be better than what is asked for: then most other samples reach it too.
@@ -73,9 +73,10 @@ struct hnsw_sample {
 static uint32_t hnsw_sample_size(const struct hnsw *h) {
     const double all = (double)atomic_load(&h->count) * h->dim;
     const double n = HNSW_SAMPLE_WORK / all;
-    return n >= HNSW_SAMPLE_MAX   ? HNSW_SAMPLE_MAX
-           : n <= HNSW_SAMPLE_MIN ? HNSW_SAMPLE_MIN
-                                  : (uint32_t)n / 2 * 2;
+    const uint32_t size = n >= HNSW_SAMPLE_MAX   ? HNSW_SAMPLE_MAX
+                          : n <= HNSW_SAMPLE_MIN ? HNSW_SAMPLE_MIN
+                                                 : (uint32_t)n / 2 * 2;
+    return h->questions != NULL && h->questions_n < size ? h->questions_n : size;
 }
 
 static void hnsw_sample_free(struct hnsw_sample *s) {
@@ -149,6 +150,11 @@ static int hnsw_sample_mean(struct hnsw_sample *s, struct rng *r, uint32_t node,
 static int hnsw_sample_draw(struct hnsw_sample *s) {
     const struct hnsw *const h = s->h;
     struct rng r;
+    if (h->questions != NULL) {
+        memcpy(s->queries, h->questions, (size_t)s->n * h->dim * sizeof *s->queries);
+        memset(s->own, 0xFF, s->n * sizeof *s->own); /* HNSW_NONE */
+        return U2I_OK;
+    }
     rng_seed(&r, h->seed ^ 0xCA11B8A7Eu);
     for (uint32_t i = 0; i < s->n; i++) {
         const uint32_t node = hnsw_sample_node(h, &r);
@@ -291,9 +297,9 @@ static int hnsw_sample_try(struct hnsw_sample *s, uint32_t ef, const struct hnsw
     const struct hnsw_tasks tasks = {hnsw_sample_ask, s, s->n, ef};
     s->ef = ef;
     U2I_TRY(hnsw_run(s->h, &tasks, how, err));
-    const uint32_t half = s->n / 2;
+    const uint32_t half = s->h->questions != NULL ? s->n : s->n / 2;
     const double nodes = hnsw_sample_sure(s->recalls, half);
-    const double means = hnsw_sample_sure(s->recalls + half, s->n - half);
+    const double means = half < s->n ? hnsw_sample_sure(s->recalls + half, s->n - half) : nodes;
     *recall = nodes < means ? nodes : means;
     return U2I_OK;
 }

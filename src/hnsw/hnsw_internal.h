@@ -89,7 +89,9 @@ struct hnsw_map { /* the file behind mapped chunks */
 void hnsw_unmap(struct hnsw_map *m); /* hnsw_open.c */
 
 struct hnsw {
-    uint32_t dim;        /* of the vectors */
+    uint32_t dim;           /* of the vectors */
+    const float *questions; /* to calibrate with; NULL: none */
+    uint32_t questions_n;
     uint32_t code_dims;  /* coordinates that a code has: dim, or fewer if they are turned */
     uint32_t code_bytes; /* of a row: head, coordinates, up to a multiple of HNSW_CODE_ALIGN */
     struct hnsw_turn turn;

@@ -7,6 +7,20 @@
 
 enum { INDEX_SEED = 20260 }; /* of the graph's layers: any number will do, but always the same */
 
+/* Copies of what the options point to; false when out of memory. */
+static bool index_keep_options(struct index *ix, const struct index_options *opt) {
+    ix->opt = *opt;
+    ix->opt.name = ix->name = str_dup(opt->name, strlen(opt->name));
+    ix->opt.path = ix->path = opt->path == NULL ? NULL : str_dup(opt->path, strlen(opt->path));
+    ix->opt.questions = NULL;
+    if (opt->questions_n > 0) {
+        ix->opt.questions = ix->questions =
+            mem_dup(opt->questions, (size_t)opt->questions_n * opt->dim * sizeof *opt->questions);
+    }
+    return ix->name != NULL && (opt->path == NULL || ix->path != NULL) &&
+           (opt->questions_n == 0 || ix->questions != NULL);
+}
+
 int index_new(const struct index_options *opt, struct index **out, u2i_error_t *err) {
     assert(opt->dim > 0 && opt->lock != NULL && opt->name != NULL);
     *out = NULL;
@@ -14,9 +28,7 @@ int index_new(const struct index_options *opt, struct index **out, u2i_error_t *
     if (ix == NULL) {
         return error_oom(err);
     }
-    ix->opt = *opt;
-    ix->opt.name = ix->name = str_dup(opt->name, strlen(opt->name));
-    ix->opt.path = ix->path = opt->path == NULL ? NULL : str_dup(opt->path, strlen(opt->path));
+    const bool kept = index_keep_options(ix, opt);
     ix->work.lock_fd = -1;
     ix->pending = roaring_bitmap_create();
     ix->moving = roaring_bitmap_create();
@@ -26,8 +38,7 @@ int index_new(const struct index_options *opt, struct index **out, u2i_error_t *
         atomic_store(&ix->bell->asleep, true);
     }
     const int rc = flat_new(opt->dim, &ix->flat, err);
-    if (rc != U2I_OK || ix->name == NULL || (opt->path != NULL && ix->path == NULL) ||
-        ix->pending == NULL || ix->moving == NULL || ix->bell == NULL) {
+    if (rc != U2I_OK || !kept || ix->pending == NULL || ix->moving == NULL || ix->bell == NULL) {
         index_free(ix);
         return error_oom(err);
     }
@@ -55,6 +66,7 @@ void index_free(struct index *ix) {
         (void)pthread_mutex_destroy(&ix->bell->lock);
     }
     mem_free(ix->bell);
+    mem_free(ix->questions);
     mem_free(ix->path);
     mem_free(ix->name);
     mem_free(ix);
@@ -66,6 +78,8 @@ struct hnsw_options index_graph_options(const struct index *ix) {
                                  .norm_max = ix->opt.norm_max,
                                  .links = ix->opt.config.links,
                                  .ef_construction = ix->opt.config.ef_construction,
+                                 .questions = ix->opt.questions,
+                                 .questions_n = ix->opt.questions_n,
                                  .seed = INDEX_SEED};
 }
 

@@ -33,7 +33,9 @@ struct index_config {
 struct index_options {
     uint32_t dim;
     enum hnsw_metric metric;
-    double norm_max; /* inner product: no vector is longer; 0 = not known */
+    double norm_max;        /* inner product: no vector is longer; 0 = not known */
+    const float *questions; /* copied; what searches ask is like these; NULL: like the vectors */
+    uint32_t questions_n;
     struct index_config config;
     pthread_rwlock_t *lock; /* the owner's */
     struct log log;

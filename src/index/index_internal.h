@@ -66,6 +66,7 @@ struct index_work {
 struct index {
     struct index_options opt; /* its name and path are these: */
     char *name, *path;
+    float *questions;
     struct flat *flat;
     roaring_bitmap_t *pending; /* rows of the flat part */
     struct hnsw *graph;        /* NULL: none */

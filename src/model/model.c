@@ -40,6 +40,7 @@ void model_free(struct model *m) {
     mem_free(m->lessons.gains);
     mem_free(m->content_mean);
     mem_free(m->content_spread);
+    mem_free(m->questions);
     mem_free(m->item_users);
     mem_free(m->popular);
     mem_free(m->gram);
@@ -117,6 +118,7 @@ size_t model_bytes(const struct model *m) {
     }
     floats += m->gram == NULL ? 0 : (size_t)m->block[MODEL_IALS].dim * m->block[MODEL_IALS].dim;
     floats += (size_t)m->content_dim * (m->content_dim + 1);
+    floats += (size_t)m->questions_n * m->search_dim;
     bytes += (size_t)m->lessons.n * (m->content_dim + 3 * sizeof(float));
     return bytes + floats * sizeof(float) + model_map_bytes(m->map) + model_map_bytes(m->map_in);
 }
@@ -156,6 +158,11 @@ uint32_t model_row(const struct model *m, uint32_t k) {
 const float *model_out(const struct model *m, uint32_t row) {
     const uint32_t k = model_k(m, row);
     return k == MODEL_NONE ? NULL : model_vector(m, k);
+}
+
+const float *model_questions(const struct model *m, uint32_t *n) {
+    *n = m->questions_n;
+    return m->questions;
 }
 
 double model_norm_max(const struct model *m) {

@@ -77,6 +77,8 @@ uint32_t model_row(const struct model *m,
 const float *model_out(const struct model *m, uint32_t row); /* NULL: not learnt */
 /* What of an out-vector's beginning says who is like whom, *dim floats from the place returned on. */
 uint32_t model_likeness(const struct model *m, uint32_t *dim);
+/* What users like those of the log ask with: *n vectors of model_search_dim() floats. */
+const float *model_questions(const struct model *m, uint32_t *n);
 double model_norm_max(const struct model *m); /* no beginning, learnt or predicted, is longer */
 /* The beginning of the out-vector (model_search_dim() floats) of an item that has no events, from its content
  * (unit vector): what goes into the index for it. False if the model can't (no map was learnt). */

@@ -7,6 +7,7 @@
  * Items are taken in tiles that stay in the second-level cache while all questions of a block are asked, so that the
  * kernels run at the speed of the cache. A block is one task. */
 #include "base/alloc.h"
+#include "base/error.h"
 #include "model/model_internal.h"
 #include "vec/vec.h"
 #include <assert.h>
@@ -44,15 +45,23 @@ struct exam_block { /* scratch of a task */
 
 /* ---- Asking ----------------------------------------------------------------------------------- */
 
-static int exam_user_new(const struct exam_asking *a, struct exam_block *b, uint32_t i,
-                         const struct model_case *c) {
-    struct model_question q = {.events = b->events};
-    for (size_t e = c->cut; e > c->first && q.n < MODEL_WINDOW; e--) {
-        const struct train_event *const ev = &a->ev->list[e - 1];
-        if (ev->weight > 0) {
-            b->events[q.n++] = (struct model_event){ev->time_ms, ev->item, ev->weight};
+/* The newest events of [first, end) that want something, newest first; returns how many. */
+static size_t exam_history(const struct model_events *ev, size_t first, size_t end,
+                           struct model_event *out) {
+    size_t n = 0;
+    for (size_t e = end; e > first && n < MODEL_WINDOW; e--) {
+        const struct train_event *const from = &ev->list[e - 1];
+        if (from->weight > 0) {
+            out[n++] = (struct model_event){from->time_ms, from->item, from->weight};
         }
     }
+    return n;
+}
+
+static int exam_user_new(const struct exam_asking *a, struct exam_block *b, uint32_t i,
+                         const struct model_case *c) {
+    const struct model_question q = {.events = b->events,
+                                     .n = exam_history(a->ev, c->first, c->cut, b->events)};
     return model_user_new(a->m, &q, &b->arena, &b->users[i], NULL);
 }
 
@@ -99,9 +108,8 @@ static void exam_finish(const struct exam_asking *a, const struct exam_block *b,
             continue;
         }
         memset(plane, 0, a->m->count * sizeof *plane);
-        for (uint32_t j = 0; s->values != NULL && j < s->used_n; j++) {
-            const struct model_sum sum = model_sums_at(s, j);
-            plane[sum.k] = b->users[i]->scale[part] * sum.value;
+        for (uint32_t j = 0; s->values != NULL && j < s->n; j++) {
+            plane[model_sums_key(s, j)] = b->users[i]->scale[part] * s->values[j];
         }
     }
 }
@@ -368,4 +376,43 @@ void model_exam_judge(const struct model_run *r, const struct model_exam *exam,
         model_crew(r->work.threads, (exam->n + EXAM_JUDGED - 1) / EXAM_JUDGED, exam_judge_task, &j);
     assert(rc == U2I_OK); /* nothing in it fails */
     (void)rc;
+}
+
+/* ---- Questions to keep ------------------------------------------------------------------------ */
+
+/* As the user of [first, end) would ask now; nothing is kept of who has nothing to ask by. */
+static int exam_keep_question(struct model *m, const struct model_events *ev, size_t first,
+                              size_t end) {
+    struct model_event events[MODEL_WINDOW];
+    struct arena arena = {0};
+    struct model_user *user = NULL;
+    const struct model_question q = {.events = events, .n = exam_history(ev, first, end, events)};
+    const int rc = model_user_new(m, &q, &arena, &user, NULL);
+    if (rc == U2I_OK && user != NULL) {
+        memcpy(m->questions + (size_t)m->questions_n++ * m->search_dim, model_user_query(user),
+               m->search_dim * sizeof *m->questions);
+    }
+    arena_free(&arena);
+    return rc;
+}
+
+/* Evenly spread over the events, so users who do more are met more often: they ask more, too. */
+int model_keep_questions(struct model *m, const struct model_events *ev) {
+    const size_t step = ev->n / MODEL_QUESTIONS_MAX + 1;
+    size_t end = 0;
+    m->questions = alloc_array((size_t)MODEL_QUESTIONS_MAX * m->search_dim, sizeof *m->questions);
+    if (m->questions == NULL) {
+        return U2I_ENOMEM;
+    }
+    for (size_t at = 0; at < ev->n && m->search_dim > 0; at = end > at + step ? end : at + step) {
+        size_t first = at;
+        for (end = at; end < ev->n && ev->list[end].user == ev->list[at].user;) {
+            end++;
+        }
+        while (first > 0 && ev->list[first - 1].user == ev->list[at].user) {
+            first--;
+        }
+        U2I_TRY(exam_keep_question(m, ev, first, end));
+    }
+    return U2I_OK;
 }

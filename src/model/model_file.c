@@ -123,6 +123,8 @@ int model_save(const struct model *m, struct buf *out, u2i_error_t *err) {
     file_put_words(out, m->popular, m->count);
     file_put_sparse(out, m->sparse[MODEL_SEQUENCE]);
     file_put_sparse(out, m->sparse[MODEL_NEIGHBOURS]);
+    file_put(out, m->questions_n, 4);
+    file_put_words(out, m->questions, (size_t)m->questions_n * m->search_dim);
     if (m->content_dim > 0) {
         file_put_words(out, m->content_mean, m->content_dim);
         file_put_words(out, m->content_spread, (size_t)m->content_dim * m->content_dim);
@@ -405,6 +407,8 @@ static void file_get_model(struct file_in *in, struct model *m) {
     m->popular = file_get_floats(in, m->count);
     m->sparse[MODEL_SEQUENCE] = file_get_sparse(in, m->count);
     m->sparse[MODEL_NEIGHBOURS] = file_get_sparse(in, m->count);
+    m->questions_n = file_get_u32(in, 0, MODEL_QUESTIONS_MAX);
+    m->questions = file_get_floats(in, (size_t)m->questions_n * m->search_dim);
     if (m->content_dim > 0) {
         m->content_mean = file_get_floats(in, m->content_dim);
         m->content_spread = file_get_floats(in, (size_t)m->content_dim * m->content_dim);

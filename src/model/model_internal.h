@@ -37,7 +37,8 @@ struct model_figure { /* one number worth telling; the help text is by name (mod
     char name[40];
     double value;
 };
-#define MODEL_FIGURES_MAX 96u
+#define MODEL_FIGURES_MAX   96u
+#define MODEL_QUESTIONS_MAX 256u
 
 struct model_lessons { /* learnt items that taste is predicted from */
     uint32_t n;
@@ -78,6 +79,8 @@ struct model {
     float *content_mean;      /* [content_dim] */
     float *content_spread;    /* [content_dim][content_dim]: covariance */
 
+    float *questions; /* [questions_n][search_dim] */
+    uint32_t questions_n;
     double norm_max;
     bool is_better; /* than popularity, in the check */
     struct model_scale scale;
@@ -229,6 +232,9 @@ int model_fit(struct model_run *r, const struct model_fit *how, struct model **o
  * is what it means for scores. U2I_ENOMEM. */
 int model_set_weights(struct model *m, const float *weights);
 
+/* Asks as some of the users would, and keeps what is searched by (model_exam.c). U2I_ENOMEM. */
+int model_keep_questions(struct model *m, const struct model_events *ev);
+
 /* The questions of the check with what could be recommended (model_exam.c). */
 struct model_scored {       /* one question */
     uint32_t n;             /* candidates */
@@ -284,16 +290,17 @@ void model_content_centre(const struct model *m, const float *content, float *ou
 
 /* ---- A user, from inside (model_user.c) --------------------------------------------------------- */
 
-/* Sums of a sparse part over its targets: open addressing by k, or by k itself where most are hit. */
+/* Sums of a sparse part over its targets (model_sums.c). */
 struct model_sums {
-    uint32_t *keys; /* NULL: slot = k */
-    float *values;
-    uint32_t slots; /* a power of two if keys != NULL */
-    uint32_t *used; /* slots with a key, in the order they came; NULL: all */
-    uint32_t used_n;
-    float most; /* the largest value, 0 at least */
+    float *values;  /* [n]; NULL: the part says nothing */
+    uint32_t *keys; /* [n] whose they are; NULL: value k is that of item k */
+    uint32_t n;
+    float most;             /* the largest value, 0 at least */
+    uint32_t *places, mask; /* hash table: places in keys */
 };
-#define MODEL_SUMS_FREE UINT32_MAX
+static inline uint32_t model_sums_key(const struct model_sums *s, uint32_t i) {
+    return s->keys == NULL ? i : s->keys[i];
+}
 struct model_sums_input { /* the user's items and what counts for them */
     const uint32_t *ks;
     const float *weights;
@@ -302,12 +309,6 @@ struct model_sums_input { /* the user's items and what counts for them */
 int model_sums_new(struct model_sums *s, const struct train_matrix *x,
                    const struct model_sums_input *in, struct arena *a); /* U2I_ENOMEM */
 float model_sums_get(const struct model_sums *s, uint32_t k);
-/* The i-th target of used_n. */
-struct model_sum {
-    uint32_t k;
-    float value;
-};
-struct model_sum model_sums_at(const struct model_sums *s, uint32_t i);
 /* The standard deviation over `count` items, those without a sum being 0. */
 double model_sums_spread(const struct model_sums *s, uint32_t count);
 

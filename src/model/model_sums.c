@@ -1,32 +1,28 @@
-/* Sparse scores of one user: what each of the user's items says about others, added up. A table by open addressing
- * in the question's arena, as large as the entries need; where they are a good part of the catalogue,
- * an array by item, which costs the same and needs no search. */
+/* Sparse scores of one user: what each of the user's items says about others, added up. The sums lie side by side in
+ * the order in which their items came, with a hash table (open addressing) that knows where; all in the question's
+ * arena, as large as the entries need. Where they are a good part of the catalogue there is a sum for every item,
+ * which costs the same and needs no search. */
 #include "model/model_internal.h"
 #include <math.h>
 #include <string.h>
 
 #define SUMS_ARRAY_MAX 16384u /* a catalogue up to this gets the array always: 64 KiB */
 
+/* The slot of k, or the free one where it would be. */
 static uint32_t model_sums_slot(const struct model_sums *s, uint32_t k) {
-    if (s->keys == NULL) {
-        return k;
-    }
-    uint32_t at = model_hash(k) & (s->slots - 1);
-    while (s->keys[at] != k && s->keys[at] != MODEL_SUMS_FREE) {
-        at = (at + 1) & (s->slots - 1);
+    uint32_t at = model_hash(k) & s->mask;
+    while (s->places[at] != MODEL_NONE && s->keys[s->places[at]] != k) {
+        at = (at + 1) & s->mask;
     }
     return at;
 }
 
 float model_sums_get(const struct model_sums *s, uint32_t k) {
-    return s->values == NULL ? 0 : s->values[model_sums_slot(s, k)]; /* a free slot holds 0 */
-}
-
-struct model_sum model_sums_at(const struct model_sums *s, uint32_t i) {
-    if (s->keys == NULL) {
-        return (struct model_sum){i, s->values[i]};
+    if (s->values == NULL || s->keys == NULL) {
+        return s->values == NULL ? 0 : s->values[k];
     }
-    return (struct model_sum){s->keys[s->used[i]], s->values[s->used[i]]};
+    const uint32_t place = s->places[model_sums_slot(s, k)];
+    return place == MODEL_NONE ? 0 : s->values[place];
 }
 
 /* Room for the entries of the rows ks[0..n). */
@@ -36,25 +32,26 @@ static bool model_sums_reserve(struct model_sums *s, const struct train_matrix *
     for (size_t i = 0; i < n; i++) {
         entries += ks[i] == MODEL_NONE ? 0 : x->starts[ks[i] + 1] - x->starts[ks[i]];
     }
-    s->slots = x->cols;
-    if (x->cols > SUMS_ARRAY_MAX && entries * 4 < x->cols) {
-        s->slots = 64;
-        while (s->slots < 2 * entries) {
-            s->slots *= 2;
+    if (x->cols <= SUMS_ARRAY_MAX || entries * 4 >= x->cols) {
+        s->n = x->cols;
+        s->values = arena_array(a, s->n, sizeof *s->values);
+        if (s->values != NULL) {
+            memset(s->values, 0, s->n * sizeof *s->values);
         }
-        s->keys = arena_array(a, s->slots, sizeof *s->keys);
-        s->used = arena_array(a, entries, sizeof *s->used);
-        if (s->keys == NULL || s->used == NULL) {
-            return false;
-        }
-        memset(s->keys, 0xff, s->slots * sizeof *s->keys); /* MODEL_SUMS_FREE */
+        return s->values != NULL;
     }
-    s->values = arena_array(a, s->slots, sizeof *s->values);
-    if (s->values == NULL) {
+    uint32_t slots = 64;
+    while (slots < 2 * entries) {
+        slots *= 2;
+    }
+    s->mask = slots - 1;
+    s->values = arena_array(a, entries + 1, sizeof *s->values);
+    s->keys = arena_array(a, entries + 1, sizeof *s->keys);
+    s->places = arena_array(a, slots, sizeof *s->places);
+    if (s->values == NULL || s->keys == NULL || s->places == NULL) {
         return false;
     }
-    memset(s->values, 0, s->slots * sizeof *s->values);
-    s->used_n = s->keys == NULL ? s->slots : 0;
+    memset(s->places, 0xff, slots * sizeof *s->places); /* MODEL_NONE */
     return true;
 }
 
@@ -68,18 +65,20 @@ static void model_sums_add_row(struct model_sums *s, const struct train_matrix *
         return;
     }
     for (uint64_t e = x->starts[k]; e < end; e++) {
-        const uint32_t slot = model_sums_slot(s, x->ids[e]);
-        s->used[s->used_n] = slot; /* counts if it is new */
-        s->used_n += s->keys[slot] == MODEL_SUMS_FREE;
-        s->keys[slot] = x->ids[e];
-        s->values[slot] += weight * x->values[e];
+        uint32_t *const place = &s->places[model_sums_slot(s, x->ids[e])];
+        if (*place == MODEL_NONE) {
+            *place = s->n++;
+            s->keys[*place] = x->ids[e];
+            s->values[*place] = 0;
+        }
+        s->values[*place] += weight * x->values[e];
     }
 }
 
 double model_sums_spread(const struct model_sums *s, uint32_t count) {
     double sum = 0;
     double squares = 0;
-    for (uint32_t i = 0; i < s->slots; i++) {
+    for (uint32_t i = 0; i < s->n; i++) {
         const double x = (double)s->values[i];
         sum += x;
         squares += x * x;
@@ -100,7 +99,7 @@ int model_sums_new(struct model_sums *s, const struct train_matrix *x,
             model_sums_add_row(s, x, in->ks[i], in->weights[i]);
         }
     }
-    for (uint32_t i = 0; i < s->slots; i++) {
+    for (uint32_t i = 0; i < s->n; i++) {
         s->most = s->values[i] > s->most ? s->values[i] : s->most;
     }
     return U2I_OK;

@@ -239,7 +239,8 @@ static int model_train_final(struct model_run *r, struct model_fit *fit, const f
         fit->parts &= weights[p] > 0 ? ~0u : ~(1u << p);
     }
     U2I_TRY(model_fit(r, fit, out, err));
-    if (model_set_weights(*out, weights) != U2I_OK) {
+    if (model_set_weights(*out, weights) != U2I_OK ||
+        model_keep_questions(*out, &fit->ev) != U2I_OK) {
         return error_oom(err);
     }
     for (int p = 0; p < MODEL_PARTS_N; p++) {

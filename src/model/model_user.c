@@ -226,14 +226,14 @@ static void model_user_next_of(const struct model_user *u, int part, struct topk
     const struct model_sums *const s = &u->sums[part];
     const float others_most = model_user_others_most(u, part);
     const bool is_second = part == MODEL_NEIGHBOURS && u->sums[MODEL_SEQUENCE].values != NULL;
-    for (uint32_t i = 0; i < s->used_n; i++) {
-        const struct model_sum sum = model_sums_at(s, i);
-        const float own = u->scale[part] * sum.value;
+    for (uint32_t i = 0; i < s->n; i++) {
+        const float own = u->scale[part] * s->values[i];
         if (!(own > 0) || (best->n == best->k && own + others_most < best->hits[0].score)) {
             continue;
         }
-        if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], sum.k) == 0) {
-            topk_push(best, own + model_user_others(u, part, sum.k), sum.k);
+        const uint32_t k = model_sums_key(s, i);
+        if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], k) == 0) {
+            topk_push(best, own + model_user_others(u, part, k), k);
         }
     }
 }

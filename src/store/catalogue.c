@@ -312,6 +312,8 @@ int store_taste_new(const struct store_vectors *v, const struct store_taste_opti
     const struct index_options how = {.dim = v->dim,
                                       .metric = HNSW_INNER_PRODUCT,
                                       .norm_max = v->norm_max,
+                                      .questions = v->questions,
+                                      .questions_n = v->questions_n,
                                       .config = *opt->config,
                                       .lock = opt->lock,
                                       .log = opt->log,

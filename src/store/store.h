@@ -119,6 +119,8 @@ struct store_vectors {
     const uint32_t *rows;
     const float *vectors; /* [n][dim] */
     size_t n;
+    const float *questions; /* [questions_n][dim]: searches ask with vectors like these */
+    uint32_t questions_n;
 };
 
 /* How a search went. */

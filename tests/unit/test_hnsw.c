@@ -240,6 +240,41 @@ static void every_dimension_works(void **state) {
     }
 }
 
+/* Users' questions need not look like items: here they point anywhere, the items lie in clusters. */
+static void calibration_asks_with_what_is_asked(void **state) {
+    const struct fixture *const x = *state;
+    enum { N = 3000, ASKED = 200 };
+    struct rng rng;
+    rng_seed(&rng, 77);
+    float *const questions = alloc_array((size_t)ASKED * DIM, sizeof *questions);
+    assert_non_null(questions);
+    for (uint32_t i = 0; i < ASKED * DIM; i++) {
+        questions[i] = (float)rng_normal(&rng);
+    }
+    struct hnsw_options opt = {
+        .dim = DIM, .metric = HNSW_INNER_PRODUCT, .links = 12, .ef_construction = 100, .seed = 5};
+    uint32_t ef[2];
+    for (int told = 0; told < 2; told++) {
+        struct world w = {.dim = DIM};
+        opt.questions = told == 1 ? questions : NULL;
+        opt.questions_n = told == 1 ? ASKED / 2 : 0;
+        assert_int_equal(hnsw_new(&opt, &w.h, NULL), U2I_OK);
+        assert_int_equal(flat_new(DIM, &w.f, NULL), U2I_OK);
+        world_insert(&w, 0, x->vectors, N);
+        assert_int_equal(hnsw_calibrate(w.h, 0.95, &two_threads, NULL), U2I_OK);
+        ef[told] = hnsw_ef_for(w.h, 10);
+        if (told == 1) {
+            const struct hnsw_query ten = {.k = 10};
+            const float *const others = questions + (size_t)ASKED / 2 * DIM;
+            assert_recall(world_recall(&w, others, ASKED / 2, ten), 0.93);
+        }
+        world_close(&w);
+    }
+    print_message("ef for 10: %u by vectors, %u by questions\n", ef[0], ef[1]);
+    assert_true(ef[1] != ef[0]);
+    mem_free(questions);
+}
+
 static void empty_graph_answers_nothing(void **state) {
     (void)state;
     struct world w;
@@ -419,6 +454,7 @@ int main(void) {
         cmocka_unit_test(search_stops_when_its_time_is_up),
         cmocka_unit_test(inner_product_with_unlike_lengths_keeps_the_recall),
         cmocka_unit_test(every_dimension_works),
+        cmocka_unit_test(calibration_asks_with_what_is_asked),
         cmocka_unit_test(empty_graph_answers_nothing),
         cmocka_unit_test(asking_for_more_than_there_is_gives_all),
         cmocka_unit_test(ten_thousand_equal_vectors_hide_nobody),

@@ -296,7 +296,8 @@ static void suite_put_taste(struct store *s, int *swaps) {
                                        {.id = "c", .attrs_json = "{\"price\": 3}"}};
     const uint32_t rows[] = {0, 1, 2, 3};
     const float vectors[] = {1, 0, 0, 2, -1, 0, 9, 9};
-    const struct store_vectors v = {2, 13, rows, vectors, 4};
+    const struct store_vectors v = {
+        .dim = 2, .norm_max = 13, .rows = rows, .vectors = vectors, .n = 4};
     SUITE_OK(s->ops->put_items(s, items, 3, &err));
     SUITE_OK(s->ops->exchange_taste(s, &v, suite_count_swap, swaps, &err));
 }
