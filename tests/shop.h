@@ -51,8 +51,14 @@ static inline void shop_path(char *path, size_t n) {
 }
 
 static inline void shop_remove(const char *path) {
-    static const char *const tails[] = {
-        "", "-wal", "-shm", "-index/content.hnsw", "-index/content.hnsw.lock", "-index"};
+    static const char *const tails[] = {"",
+                                        "-wal",
+                                        "-shm",
+                                        "-index/content.hnsw",
+                                        "-index/content.hnsw.lock",
+                                        "-index/taste.hnsw",
+                                        "-index/taste.hnsw.lock",
+                                        "-index"};
     char name[512];
     for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
         (void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);

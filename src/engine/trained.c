@@ -164,6 +164,7 @@ static int trained_exchange(struct engine *e, struct trained *fresh, u2i_error_t
                               .vectors = vectors,
                               .n = n};
     v.questions = model_questions(fresh->model, &v.questions_n);
+    v.token = fresh->token;
     rc = e->ops->exchange_taste(e->store, &v, trained_swap, &x, err);
 out:
     mem_free(vectors);

@@ -44,6 +44,7 @@ struct index_options {
      * has (called by the index's thread under the lock, shared), `saved` that a file with this stamp is
      * about to take the place of the last one (called without the lock; non-zero: don't). */
     const char *path;
+    struct hnsw_stamp is; /* if `stamp` is NULL: all that it ever is */
     void *ctx;
     void (*stamp)(void *ctx, struct hnsw_stamp *out);
     int (*saved)(void *ctx, const struct hnsw_stamp *stamp);
@@ -62,7 +63,8 @@ void index_free(struct index *ix); /* stops the thread first; NULL is a no-op */
  * newer version) mean that it can't be used: say why and go on without. */
 int index_open(struct index *ix, struct hnsw_stamp *stamp, u2i_error_t *err);
 /* From now on the thread may run and write snapshots (to be called when the owner is ready for its
- * callbacks); before, nothing moves. Before others use the index, or with the lock, exclusive. */
+ * callbacks); before, nothing moves. Before others use the index, or with the lock, exclusive. Again with
+ * may_save false, after an index_build(): no more snapshots, others may write them. */
 void index_start(struct index *ix, bool may_save);
 
 /* Inserts or replaces (copied). U2I_ENOMEM. */

@@ -56,7 +56,7 @@ static uint32_t index_batch_rows(const struct index *ix, uint32_t n) {
 }
 
 static int index_round_begin(struct index *ix, struct index_round *r) {
-    *r = (struct index_round){0};
+    *r = (struct index_round){.stamp = ix->opt.is};
     index_read_lock(ix);
     r->changes = ix->changes;
     r->n = index_flat_n(ix);

@@ -159,6 +159,9 @@ void index_rouse(struct index *ix) {
 
 void index_start(struct index *ix, bool may_save) {
     ix->work.may_save = may_save;
+    if (!may_save) {
+        index_release(ix); /* nobody saves now: see index.h */
+    }
     atomic_store(&ix->bell->started, true);
     index_rouse(ix);
 }

@@ -307,27 +307,66 @@ int catalogue_put_taste(struct catalogue *c, const uint32_t *rows, const float *
     return U2I_OK;
 }
 
+/* The snapshot as an index, if it is of just these vectors; NULL: it isn't, or there is none, which is no fault. */
+static struct index *taste_open(const struct index_options *how) {
+    struct hnsw_stamp stamp;
+    struct index *ix;
+    if (how->path == NULL || index_new(how, &ix, NULL) != U2I_OK) {
+        return NULL;
+    }
+    if (index_open(ix, &stamp, NULL) == U2I_OK && stamp.sequence == how->is.sequence &&
+        memcmp(stamp.token, how->is.token, sizeof stamp.token) == 0) {
+        index_start(ix, false);
+        return ix;
+    }
+    index_free(ix);
+    return NULL;
+}
+
+/* A snapshot is written once, when the index is built: what is put later is not among its vectors. */
+static int taste_build(struct index *ix, const struct store_vectors *v,
+                       const struct store_taste_options *opt, u2i_error_t *err) {
+    for (size_t i = 0; i < v->n; i++) {
+        U2I_TRY(index_set(ix, v->rows[i], v->vectors + i * v->dim, err));
+    }
+    index_start(ix, opt->may_save);
+    const int rc = index_build(ix, NULL, NULL, err);
+    if (rc == U2I_EIO) { /* it is there, it was only not kept */
+        log_line(&opt->log, U2I_LOG_WARN, "the index of taste is not saved: %s", err->msg);
+        error_clear(err);
+        return U2I_OK;
+    }
+    return rc;
+}
+
 int store_taste_new(const struct store_vectors *v, const struct store_taste_options *opt,
                     struct index **out, u2i_error_t *err) {
-    const struct index_options how = {.dim = v->dim,
-                                      .metric = HNSW_INNER_PRODUCT,
-                                      .norm_max = v->norm_max,
-                                      .questions = v->questions,
-                                      .questions_n = v->questions_n,
-                                      .config = *opt->config,
-                                      .lock = opt->lock,
-                                      .log = opt->log,
-                                      .name = "taste"};
+    const bool is_kept = v->token != NULL && v->n > opt->config->exact_max;
+    struct index_options how = {.dim = v->dim,
+                                .metric = HNSW_INNER_PRODUCT,
+                                .norm_max = v->norm_max,
+                                .questions = v->questions,
+                                .questions_n = v->questions_n,
+                                .config = *opt->config,
+                                .lock = opt->lock,
+                                .log = opt->log,
+                                .name = "taste",
+                                .path = is_kept ? opt->path : NULL,
+                                .is.sequence = v->n};
+    if (is_kept) {
+        memcpy(how.is.token, v->token, sizeof how.is.token);
+    }
+    *out = taste_open(&how);
+    if (*out != NULL) {
+        return U2I_OK;
+    }
     U2I_TRY(index_new(&how, out, err));
-    int rc = U2I_OK;
-    for (size_t i = 0; i < v->n && rc == U2I_OK; i++) {
-        rc = index_set(*out, v->rows[i], v->vectors + i * v->dim, err);
-    }
+    const int rc = taste_build(*out, v, opt, err);
     if (rc == U2I_OK) {
+        (void)pthread_rwlock_wrlock(opt->lock);
         index_start(*out, false);
-        rc = index_build(*out, NULL, NULL, err);
-    }
-    if (rc != U2I_OK) {
+        (void)pthread_rwlock_unlock(opt->lock);
+    } else {
         index_free(*out);
         *out = NULL;
     }

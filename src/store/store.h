@@ -121,6 +121,8 @@ struct store_vectors {
     size_t n;
     const float *questions; /* [questions_n][dim]: searches ask with vectors like these */
     uint32_t questions_n;
+    const char *
+        token; /* 16 characters that no other vectors have ever had: an index of them may be kept */
 };
 
 /* How a search went. */
@@ -140,6 +142,9 @@ struct store_taste_options {
     const struct index_config *config;
     pthread_rwlock_t *lock;
     struct log log;
+    const char
+        *path; /* a snapshot with the vectors' token is opened, another one replaced; NULL: none */
+    bool may_save;
 };
 int store_taste_new(const struct store_vectors *v, const struct store_taste_options *opt,
                     struct index **out, u2i_error_t *err);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #define KINDS 6
 #define FILMS 12 /* of a kind */
@@ -295,6 +296,75 @@ static void a_training_is_in_use_after_a_restart_and_in_other_processes(void **s
     shop_remove(path);
 }
 
+/* The list of "me" after opening the store anew. */
+static void list_anew(const char *path, char *out, size_t bytes) {
+    u2i_t *u = shop_open(path, NULL, 0);
+    u2i_result_t *r = shop_recommend(u, "me");
+    list_text(r, out, bytes);
+    u2i_result_free(r);
+    assert_int_equal(u2i_close(u), U2I_OK);
+}
+
+/* Overwrites `n` bytes from the middle of the file on. */
+static void spoil(const char *name, size_t n) {
+    FILE *f = fopen(name, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    assert_int_equal(fseek(f, ftell(f) / 2, SEEK_SET), 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(fputc('x', f), 'x');
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static long size_of(const char *name) {
+    struct stat st;
+    return stat(name, &st) == 0 ? (long)st.st_size : -1;
+}
+
+/* Beyond index_exact_max learnt items there is a graph, kept in a file: whoever opens the store finds it; one that is
+ * another training's, or damaged, or lost, is made anew. The list is the same each time. */
+static void the_index_of_taste_is_kept(void **state) {
+    (void)state;
+    char path[256], file[300], kept[300], before[1024], after[1024];
+    shop_path(path, sizeof(path));
+    (void)snprintf(file, sizeof(file), "%s-index/taste.hnsw", path);
+    (void)snprintf(kept, sizeof(kept), "%s-index/kept", path);
+    u2i_t *u = open_world(path);
+    shop_set(u, "index_exact_max", "40");
+    like(u, "me", film_id(3, 0), 0);
+    train(u);
+    assert_true(size_of(file) > 0);
+    assert_int_equal(rename(file, kept), 0); /* of the first training */
+    like(u, "me", film_id(3, 1), 1);
+    train(u);
+    assert_true(size_of(file) > 0);
+    u2i_result_t *r = shop_recommend(u, "me");
+    list_text(r, before, sizeof(before));
+    u2i_result_free(r);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    list_anew(path, after, sizeof(after));
+    assert_string_equal(after, before);
+    struct stat first, second;
+    assert_int_equal(stat(file, &first), 0);
+    list_anew(path, after, sizeof(after));
+    assert_int_equal(stat(file, &second), 0);
+    assert_true(first.st_ino == second.st_ino); /* opened, not written */
+    assert_int_equal(stat(kept, &first), 0);
+    assert_int_equal(rename(kept, file), 0);
+    list_anew(path, after, sizeof(after));
+    assert_string_equal(after, before);
+    assert_int_equal(stat(file, &second), 0);
+    assert_true(second.st_size > 0 && first.st_ino != second.st_ino); /* made anew */
+    spoil(file, 5000);
+    list_anew(path, after, sizeof(after));
+    assert_string_equal(after, before);
+    assert_int_equal(unlink(file), 0);
+    list_anew(path, after, sizeof(after));
+    assert_string_equal(after, before);
+    shop_remove(path);
+}
+
 static void one_can_go_back_to_the_training_before(void **state) {
     (void)state;
     char first[1024], again[1024];
@@ -470,6 +540,7 @@ int main(void) {
         cmocka_unit_test(a_visitors_session_is_met_like_a_recorded_history),
         cmocka_unit_test(filter_exclusions_and_deletions_hold_after_a_training),
         cmocka_unit_test(a_training_is_in_use_after_a_restart_and_in_other_processes),
+        cmocka_unit_test(the_index_of_taste_is_kept),
         cmocka_unit_test(one_can_go_back_to_the_training_before),
         cmocka_unit_test(a_cancelled_training_changes_nothing),
         cmocka_unit_test(nothing_to_learn_is_said_and_answers_stay_as_they_were),

@@ -135,7 +135,7 @@ int memory_exchange_taste(struct store *s, const struct store_vectors *v, void (
         (void)pthread_rwlock_rdlock(&m->lock);
         const struct index_config config = m->config;
         (void)pthread_rwlock_unlock(&m->lock);
-        const struct store_taste_options opt = {&config, &m->lock, m->log};
+        const struct store_taste_options opt = {.config = &config, .lock = &m->lock, .log = m->log};
         U2I_TRY(store_taste_new(v, &opt, &fresh, err));
     }
     (void)pthread_rwlock_wrlock(&m->lock);

@@ -73,7 +73,7 @@ static struct index_config snapshot_config(struct conn *c) {
 /* ---- Called by the index's thread ----------------------------------------------------------- */
 
 /* Only those who may read the store may read the folder. */
-static void snapshot_make_folder(const struct lite *l) {
+void snapshot_make_folder(const struct lite *l) {
     struct stat st;
     char folder[4096];
     const char *slash = strrchr(l->index_path, '/');

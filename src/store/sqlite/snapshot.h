@@ -5,6 +5,8 @@
 #include "sqlite_internal.h"
 
 /* What the index of a catalogue is made with, as the settings say. */
+/* FILE-index/, for those who may read the store. */
+void snapshot_make_folder(const struct lite *l);
 void snapshot_options(struct lite *l, struct conn *c, struct index_options *out);
 /* Takes the file as the index of an empty catalogue; false if there is none, or it cannot be used. Before
  * a transaction begins: what is in the file must not be ahead of what the tables are seen to have. */

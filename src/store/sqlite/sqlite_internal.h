@@ -55,6 +55,7 @@ struct lite {
     struct store base; /* first: a struct store * is a struct lite * */
     char *path;
     char *index_path; /* of the index's file */
+    char *taste_path; /* of that of taste */
     bool readonly;
     bool immutable; /* nobody can write to the file while we have it */
     struct log log;

@@ -1,6 +1,7 @@
 /* The store on a SQLite file: durable tables, and everything that a search needs in memory. See
  * docs/file-format.md for the file and sqlite_internal.h for the parts and locks. */
 #include "sqlite_internal.h"
+#include "snapshot.h"
 #include "writer.h"
 
 #include "base/alloc.h"
@@ -171,7 +172,11 @@ static int lite_exchange_taste(struct store *s, const struct store_vectors *v,
         (void)pthread_rwlock_rdlock(&l->lock);
         const struct index_config config = l->index_config;
         (void)pthread_rwlock_unlock(&l->lock);
-        const struct store_taste_options opt = {&config, &l->lock, l->log};
+        const struct store_taste_options opt = {&config, &l->lock, l->log, l->taste_path,
+                                                !l->readonly};
+        if (!l->readonly && v->n > config.exact_max) {
+            snapshot_make_folder(l);
+        }
         U2I_TRY(store_taste_new(v, &opt, &fresh, err));
     }
     (void)pthread_rwlock_wrlock(&l->lock);
@@ -279,6 +284,7 @@ static void lite_free(struct lite *l) {
     (void)pthread_cond_destroy(&l->turn_ended);
     (void)pthread_mutex_destroy(&l->turn);
     mem_free(l->index_path);
+    mem_free(l->taste_path);
     mem_free(l->path);
     mem_free(l);
 }
@@ -377,8 +383,11 @@ static int lite_name_index(struct lite *l, u2i_error_t *err) {
     struct buf name = {0};
     buf_printf(&name, "%s-index/content.hnsw", l->path);
     l->index_path = name.failed ? NULL : str_dup(name.data, name.len);
+    buf_reset(&name);
+    buf_printf(&name, "%s-index/taste.hnsw", l->path);
+    l->taste_path = name.failed ? NULL : str_dup(name.data, name.len);
     buf_free(&name);
-    return l->index_path == NULL ? error_oom(err) : U2I_OK;
+    return l->index_path == NULL || l->taste_path == NULL ? error_oom(err) : U2I_OK;
 }
 
 int store_sqlite_open(const char *path, const struct store_options *opt, struct store **out,
