@@ -142,8 +142,9 @@ int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_
     return U2I_OK;
 }
 
-int ask_nearest(struct ask *a, const float *vector, int32_t source, float least, u2i_error_t *err) {
-    const struct store_search q = {.space = STORE_CONTENT,
+int ask_vectors(struct ask *a, enum store_space space, const float *vector, uint32_t *n,
+                u2i_error_t *err) {
+    const struct store_search q = {.space = space,
                                    .vector = vector,
                                    .k = a->want - a->n,
                                    .filter = a->filter,
@@ -151,8 +152,13 @@ int ask_nearest(struct ask *a, const float *vector, int32_t source, float least,
                                    .exclude = a->exclude,
                                    .deadline = &a->deadline,
                                    .explain = &a->explain};
-    uint32_t n = 0;
-    U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
+    *n = 0;
+    return a->e->ops->search(a->e->store, &q, a->hits, n, err);
+}
+
+int ask_nearest(struct ask *a, const float *vector, int32_t source, float least, u2i_error_t *err) {
+    uint32_t n;
+    U2I_TRY(ask_vectors(a, STORE_CONTENT, vector, &n, err));
     while (n > 0 && a->hits[n - 1].score <= least) {
         n--;
     }

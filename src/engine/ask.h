@@ -97,6 +97,9 @@ int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err);
 int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_error_t *err);
 /* A new candidate, all zero but the row; U2I_ENOMEM. */
 int ask_candidate(struct ask *a, uint32_t row, struct rank_candidate **out, u2i_error_t *err);
+/* As many of the best for `vector` as are still wanted, of what passes, into a->hits; *n gets how many. */
+int ask_vectors(struct ask *a, enum store_space space, const float *vector, uint32_t *n,
+                u2i_error_t *err);
 /* The nearest to `vector` by content that score more than `least`. */
 int ask_nearest(struct ask *a, const float *vector, int32_t source, float least, u2i_error_t *err);
 #define ASK_ALL (-2.0f) /* below every cosine */

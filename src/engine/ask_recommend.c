@@ -185,16 +185,8 @@ static int ask_learnt_next(struct ask *a, u2i_error_t *err) {
 }
 
 int ask_learnt_search(struct ask *a, u2i_error_t *err) {
-    const struct store_search q = {.space = STORE_TASTE,
-                                   .vector = model_user_query(a->learnt),
-                                   .k = a->want - a->n,
-                                   .filter = a->filter,
-                                   .among = a->among,
-                                   .exclude = a->exclude,
-                                   .deadline = &a->deadline,
-                                   .explain = &a->explain};
-    uint32_t n = 0;
-    U2I_TRY(a->e->ops->search(a->e->store, &q, a->hits, &n, err));
+    uint32_t n;
+    U2I_TRY(ask_vectors(a, STORE_TASTE, model_user_query(a->learnt), &n, err));
     for (uint32_t i = 0; i < n; i++) {
         U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
     }

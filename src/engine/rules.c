@@ -110,15 +110,3 @@ const struct rule *rules_counting(const struct rules *rules) {
     }
     return NULL;
 }
-
-const struct rule *rules_of_action(const struct rules_bound *b, enum rule_kind kind,
-                                   const char *action) {
-    uint32_t from;
-    const uint32_t n = rules_of(b, kind, &from);
-    for (uint32_t i = from; i < from + n; i++) {
-        if (strcmp(b->list[i].rule->name, action) == 0) {
-            return b->list[i].rule;
-        }
-    }
-    return NULL;
-}

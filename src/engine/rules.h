@@ -169,9 +169,6 @@ int rules_again(const struct rules_bound *b, const struct rules_view *v,
                 const struct rules_event *events, uint32_t n, double *hides_s, u2i_error_t *err);
 /* Has a `shown cap` had enough of the item? */
 bool rules_shown_enough(const struct rules_bound *b, const struct rules_view *v, uint32_t row);
-/* Does the action stand in a rule of this kind (RULE_LIMIT, RULE_MUTUAL, RULE_AGAIN)? */
-const struct rule *rules_of_action(const struct rules_bound *b, enum rule_kind kind,
-                                   const char *action);
 
 /* ---- Candidates ------------------------------------------------------------------------------- */
 

@@ -174,10 +174,6 @@ float model_popular(const struct model *m, uint32_t row) {
     return k == MODEL_NONE || m->popular == NULL ? 0 : m->popular[k];
 }
 
-bool model_is_better(const struct model *m) {
-    return m->is_better;
-}
-
 struct model_scale model_calibration(const struct model *m) {
     return m->scale;
 }

@@ -55,8 +55,6 @@ struct model_input {
 };
 /* U2I_ENOTFOUND: too little to learn from (says why). U2I_ENOMEM, U2I_ETIMEOUT (cancelled), U2I_EINTERNAL. */
 int model_train(const struct model_input *in, struct model **out, u2i_error_t *err);
-/* Whether its lists beat popularity's in the check; false too if there was too little to check on. */
-bool model_is_better(const struct model *m);
 void model_free(struct model *m); /* NULL is a no-op */
 /* Appends the bytes. U2I_ENOMEM. */
 int model_save(const struct model *m, struct buf *out, u2i_error_t *err);

@@ -1,12 +1,13 @@
 /* A model as bytes. All numbers little-endian, floats and doubles by their IEEE 754 bits; no padding:
  *
- *   magic "u2imodl1"
- *   u32   count, is_better, dim of each block (MODEL_PARTS_N), content_dim, dims of the two maps, figures
+ *   magic "u2imodl2", the last byte being the format
+ *   u32   count, dim of each block (MODEL_PARTS_N), content_dim, dims of the two maps, figures
  *   f64   weight of each part, taste and order (power, half-life, floor), weight_max, a0, lambda, ials_items,
  *         intercept and slope of the calibration
  *   u32   rows[count], ascending
  *   f32   out, in, spread of each block, gram, popular
  *   per sparse part: u32 there is one; if so u64 entries, u32 length of each row, u32 ids, f32 values
+ *   u32 questions, f32 what they are searched by
  *   content, if content_dim > 0: f32 mean, spread, then the maps: f64 ridge, f32 w, b; then u32 lessons, u32 ks,
  *         f32 scales, gains, i8 codes
  *   figures: 40 bytes of name, f64
@@ -89,7 +90,6 @@ static void file_put_recency(struct buf *out, const struct model_recency *r) {
 static void file_put_head(struct buf *out, const struct model *m) {
     buf_put(out, file_magic, sizeof file_magic);
     file_put(out, m->count, 4);
-    file_put(out, m->is_better, 4);
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         file_put(out, m->block[p].dim, 4);
     }
@@ -308,7 +308,6 @@ static void file_get_head(struct file_in *in, struct model *m) {
     }
     in->at += sizeof file_magic;
     m->count = file_get_u32(in, 1, UINT32_MAX - 1);
-    m->is_better = file_get_u32(in, 0, 1) == 1;
     for (int p = 0; p < MODEL_PARTS_N; p++) {
         const uint32_t most = p == MODEL_EASE || p == MODEL_IALS ? FILE_DIM_MAX : 1;
         m->block[p].dim = file_get_u32(in, 0, model_is_dense(p) ? most : 0);

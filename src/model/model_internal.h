@@ -82,7 +82,6 @@ struct model {
     float *questions; /* [questions_n][search_dim] */
     uint32_t questions_n;
     double norm_max;
-    bool is_better; /* than popularity, in the check */
     struct model_scale scale;
     struct model_figure figures[MODEL_FIGURES_MAX];
     uint32_t figures_n;

@@ -175,8 +175,7 @@ static int model_train_compare(const struct model_run *r, const struct model_exa
     model_exam_judge(r, exam, weights, quality);
     model_exam_judge(r, exam, popular, quality + exam->n);
     const struct model_compared gain = model_compare(quality, quality + exam->n, exam->n);
-    told->is_better = gain.mean > 0.5 * gain.error;
-    model_tell(told, told->is_better, "check.better");
+    model_tell(told, gain.mean > 0.5 * gain.error, "check.better");
     mem_free(quality);
     return U2I_OK;
 }
@@ -261,7 +260,6 @@ static int model_train_run(struct model_run *r, struct model_fit *fit, struct mo
     }
     U2I_TRY(model_train_final(r, fit, weights, out, err));
     model_tell(*out, fit->decay_s / 86400, "decay.days");
-    (*out)->is_better = told->is_better;
     model_popular_tell(&fit->popular, *out);
     model_tell(*out, told->scale.intercept, "calibration.intercept");
     model_tell(*out, told->scale.slope, "calibration.slope");

@@ -235,21 +235,3 @@ void profile_normalise(struct profile_entry *entries, size_t n) {
         entries[i].weight = (float)((double)entries[i].weight / absolute);
     }
 }
-
-/* ---- Reasons ---------------------------------------------------------------------------------- */
-
-struct profile_pull profile_pull(const struct profile_entry *entries, const float *dots, size_t n) {
-    struct profile_pull best = {PROFILE_NONE, 0};
-    double most = 0;
-    double all = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double pull = (double)entries[i].weight * (double)dots[i];
-        if (pull > most) {
-            most = pull;
-            best.entry = i;
-        }
-        all += pull > 0 ? pull : 0;
-    }
-    best.share = all > 0 ? (float)(most / all) : 0;
-    return best;
-}

@@ -76,15 +76,6 @@ struct profile_sum profile_sum(const struct profile_entry *entries, size_t n);
  * without a vector must have been taken out before, so that they don't count. */
 void profile_normalise(struct profile_entry *entries, size_t n);
 
-/* Why an item was recommended: dots[i] is the inner product of its vector with that of entries[i], so
- * weight x dot is what the entry adds to the item's score. */
-#define PROFILE_NONE SIZE_MAX
-struct profile_pull {
-    size_t entry; /* that adds most, the first of equals; PROFILE_NONE if none adds anything */
-    float share;  /* its part of all that is added, 0..1; what others take away is left out */
-};
-struct profile_pull profile_pull(const struct profile_entry *entries, const float *dots, size_t n);
-
 /* ---- Popularity ------------------------------------------------------------------------------- */
 
 /* Two counts per item with different half-lives, each Σ weight x 2^(-age / half-life). Kept as

@@ -308,7 +308,7 @@ int catalogue_put_taste(struct catalogue *c, const uint32_t *rows, const float *
 }
 
 /* The snapshot as an index, if it is of just these vectors; NULL: it isn't, or there is none, which is no fault. */
-static struct index *taste_open(const struct index_options *how) {
+static struct index *taste_index_open(const struct index_options *how) {
     struct hnsw_stamp stamp;
     struct index *ix;
     if (how->path == NULL || index_new(how, &ix, NULL) != U2I_OK) {
@@ -324,8 +324,8 @@ static struct index *taste_open(const struct index_options *how) {
 }
 
 /* A snapshot is written once, when the index is built: what is put later is not among its vectors. */
-static int taste_build(struct index *ix, const struct store_vectors *v,
-                       const struct store_taste_options *opt, u2i_error_t *err) {
+static int taste_index_build(struct index *ix, const struct store_vectors *v,
+                             const struct store_taste_options *opt, u2i_error_t *err) {
     for (size_t i = 0; i < v->n; i++) {
         U2I_TRY(index_set(ix, v->rows[i], v->vectors + i * v->dim, err));
     }
@@ -356,12 +356,12 @@ int store_taste_new(const struct store_vectors *v, const struct store_taste_opti
     if (is_kept) {
         memcpy(how.is.token, v->token, sizeof how.is.token);
     }
-    *out = taste_open(&how);
+    *out = taste_index_open(&how);
     if (*out != NULL) {
         return U2I_OK;
     }
     U2I_TRY(index_new(&how, out, err));
-    const int rc = taste_build(*out, v, opt, err);
+    const int rc = taste_index_build(*out, v, opt, err);
     if (rc == U2I_OK) {
         (void)pthread_rwlock_wrlock(opt->lock);
         index_start(*out, false);

@@ -12,48 +12,15 @@
 #include "base/buf.h"
 #include "base/intern.h"
 #include "flat/flat.h"
+#include "oom.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-void *__real_malloc(size_t bytes) __attribute__((weak));
-void *__real_calloc(size_t n, size_t size) __attribute__((weak));
-void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
-    __attribute__((weak));
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
-
-/* The allocation that fails, counted down; negative = none. */
-static long oom_countdown = -1;
-
-static bool oom_now(void) {
-    return oom_countdown >= 0 && oom_countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t bytes) {
-    return oom_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t size) {
-    return oom_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t bytes) {
-    return oom_now() ? NULL : __real_realloc(p, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
-    return oom_now() ? MAP_FAILED : __real_mmap(at, bytes, prot, flags, fd, offset);
-}
 
 /* Runs `work` with the first, second, ... allocation failing until it gets through without. `work`
  * returns U2I_OK or U2I_ENOMEM, and checks that what it made stayed sound. */
 static void fail_each_allocation(int (*work)(void)) {
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     long failures = 0;
@@ -169,7 +136,7 @@ static void flat_survives_every_failure(void **state) {
 /* Bits that speed up a search are optional: without memory for them it goes on by the bitmaps. */
 static void search_needs_no_memory(void **state) {
     (void)state;
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     enum { COUNT = 5000 };

@@ -4,43 +4,11 @@
 #include "model_world.h"
 
 #include "base/buf.h"
-
-void *__real_malloc(size_t bytes) __attribute__((weak));
-void *__real_calloc(size_t n, size_t size) __attribute__((weak));
-void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset)
-    __attribute__((weak));
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset);
-
-/* The allocation that fails, counted down; negative = none. */
-static long oom_countdown = -1;
-
-static bool oom_now(void) {
-    return oom_countdown >= 0 && oom_countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t bytes) {
-    return oom_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t size) {
-    return oom_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t bytes) {
-    return oom_now() ? NULL : __real_realloc(p, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
-    return __real_mmap(at, bytes, prot, flags, fd, offset);
-}
+#include "oom.h"
 
 /* Runs `work` with the first, second, ... allocation failing until it gets through without; a step of 1 tries each. */
 static void fail_each_allocation(int (*work)(u2i_error_t *err), long step) {
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     long failures = 0;
@@ -121,7 +89,7 @@ static void training_survives(void **state) {
 static void questions_survive(void **state) {
     (void)state;
     /* The arena takes memory in blocks: once a question has what it needs, the rest may fail unnoticed. */
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     for (long failures = 0; failures < 50; failures++) {

@@ -295,13 +295,26 @@ static void recruitment_leaves_out_expired_and_filled_jobs(void **state) {
     hides("recruitment", "{}", "{\"filled\": true}");
 }
 
+/* The first rule of the kind for the action; NULL if there is none. */
+static const struct rule *rule_for(const struct rules_bound *b, enum rule_kind kind,
+                                   const char *action) {
+    uint32_t from;
+    const uint32_t n = rules_of(b, kind, &from);
+    for (uint32_t i = from; i < from + n; i++) {
+        if (strcmp(b->list[i].rule->name, action) == 0) {
+            return b->list[i].rule;
+        }
+    }
+    return NULL;
+}
+
 static void recruitment_asks_both_sides_and_limits_applications(void **state) {
     (void)state;
     struct question q;
     ask(&q, "recruitment", "{}");
     assert_string_equal(rule_of(&q, RULE_TWO_SIDED, 0)->name, "employer");
     assert_false(rule_of(&q, RULE_TWO_SIDED, 0)->product);
-    assert_int_equal(rules_of_action(&q.bound, RULE_LIMIT, "apply")->count, 200);
+    assert_int_equal(rule_for(&q.bound, RULE_LIMIT, "apply")->count, 200);
     done(&q);
     assert_cap("recruitment", "employer", 2, 10);
 }
@@ -349,7 +362,7 @@ static void dating_is_two_sided_and_blocks_both(void **state) {
     struct question q;
     ask(&q, "dating", "{}");
     assert_null(rule_of(&q, RULE_TWO_SIDED, 0)->name);
-    assert_non_null(rules_of_action(&q.bound, RULE_MUTUAL, "block"));
+    assert_non_null(rule_for(&q.bound, RULE_MUTUAL, "block"));
     assert_string_equal(setting_of("dating", "action.block"), "exclude");
     done(&q);
 }
@@ -358,8 +371,8 @@ static void dating_limits_exposure_and_lets_passes_expire(void **state) {
     (void)state;
     struct question q;
     ask(&q, "dating", "{}");
-    assert_true(rules_of_action(&q.bound, RULE_LIMIT, "impression")->seconds == 86400);
-    assert_true(rules_of_action(&q.bound, RULE_AGAIN, "pass")->seconds == 30 * 86400.0);
+    assert_true(rule_for(&q.bound, RULE_LIMIT, "impression")->seconds == 86400);
+    assert_true(rule_for(&q.bound, RULE_AGAIN, "pass")->seconds == 30 * 86400.0);
     done(&q);
 }
 

@@ -280,26 +280,6 @@ static void dislikes_never_flip_the_sign_of_likes(void **state) {
     assert_near(profile_sum(entries, 3).absolute, 1);
 }
 
-/* ---- Reasons ---------------------------------------------------------------------------------- */
-
-static void the_entry_that_adds_most_is_the_reason(void **state) {
-    (void)state;
-    const struct profile_entry entries[] = {{1, 0, 5}, {2, 1, 1}, {3, 2, -2}, {4, 3, 2}};
-    const float dots[] = {0.1f, 0.9f, 0.8f, -0.3f}; /* adds .5, .9, -1.6, -.6 */
-    const struct profile_pull pull = profile_pull(entries, dots, 4);
-    assert_int_equal(pull.entry, 1);
-    assert_near((double)pull.share, 0.9 / 1.4);
-}
-
-static void nothing_that_adds_is_no_reason(void **state) {
-    (void)state;
-    const struct profile_entry entries[] = {{1, 0, 5}, {2, 1, -1}};
-    const float dots[] = {-0.1f, 0.9f};
-    assert_true(profile_pull(entries, dots, 2).entry == PROFILE_NONE);
-    assert_true(profile_pull(entries, dots, 2).share == 0);
-    assert_true(profile_pull(entries, dots, 0).entry == PROFILE_NONE);
-}
-
 /* ---- Against the oracle ----------------------------------------------------------------------- */
 
 /* Recency straight from the definition: the rank of an event is the number of distinct times that are
@@ -451,8 +431,6 @@ int main(void) {
         cmocka_unit_test(the_heavier_of_two_actions_at_once_is_the_latest),
         cmocka_unit_test(dislike_only_profile_has_no_direction),
         cmocka_unit_test(dislikes_never_flip_the_sign_of_likes),
-        cmocka_unit_test(the_entry_that_adds_most_is_the_reason),
-        cmocka_unit_test(nothing_that_adds_is_no_reason),
         cmocka_unit_test(any_history_equals_the_definition),
         cmocka_unit_test(order_of_arrival_does_not_matter),
         cmocka_unit_test(a_hundred_thousand_events_are_fine),

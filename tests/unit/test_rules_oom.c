@@ -9,45 +9,9 @@
 #include <cmocka.h>
 
 #include "engine/rules.h"
+#include "oom.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-void *__real_malloc(size_t bytes) __attribute__((weak));
-void *__real_calloc(size_t n, size_t size) __attribute__((weak));
-void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t size);
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
-    __attribute__((weak));
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
-
-static long oom_countdown = -1; /* the allocation that fails; negative = none */
-
-static bool oom_now(void) {
-    return oom_countdown >= 0 && oom_countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t bytes) {
-    return oom_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t size) {
-    return oom_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t bytes) {
-    return oom_now() ? NULL : __real_realloc(p, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
-    return oom_now() ? MAP_FAILED : __real_mmap(at, bytes, prot, flags, fd, offset);
-}
-
-static bool oom_is_wrapped(void) {
-    return __real_malloc != NULL;
-}
 
 static const char text[] =
     "filter a in {user.list} and b == {user.word}\nfilter c < {history.c.high} and d < {now}\n"

@@ -2,41 +2,8 @@
  * nothing is returned. malloc and its kin are replaced at link time (cmake/tests_oom.cmake);
  * without those linker options the tests are skipped. One thread, so that the count is the same
  * in each run. */
+#include "oom.h"
 #include "train_world.h"
-#include <sys/mman.h>
-
-void *__real_malloc(size_t bytes) __attribute__((weak));
-void *__real_calloc(size_t n, size_t size) __attribute__((weak));
-void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset)
-    __attribute__((weak));
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset);
-
-/* The allocation that fails, counted down; negative = none. */
-static long oom_countdown = -1;
-
-static bool oom_now(void) {
-    return oom_countdown >= 0 && oom_countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t bytes) {
-    return oom_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t size) {
-    return oom_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t bytes) {
-    return oom_now() ? NULL : __real_realloc(p, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
-    return oom_now() ? MAP_FAILED : __real_mmap(at, bytes, prot, flags, fd, offset);
-}
 
 static const struct train_work ONE = {.threads = 1};
 static struct train_matrix *oom_x; /* what all are trained on */
@@ -44,7 +11,7 @@ static enum train_ease_form oom_form;
 
 /* Runs `work` with the first, second, ... allocation failing until it gets through without. */
 static void fail_each_allocation(int (*work)(u2i_error_t *err)) {
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     long failures = 0;

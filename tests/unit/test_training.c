@@ -491,6 +491,63 @@ static void *load_run(void *arg) {
     return NULL;
 }
 
+static void put_many(u2i_t *u, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        char id[16];
+        const float v[DIM] = {1, (float)(i % 7)};
+        const u2i_item_t item = {.id = id, .title = id, .vector = v};
+        u2i_error_t err;
+        (void)snprintf(id, sizeof(id), "i%u", i);
+        shop_ok(u2i_put_items(u, &item, 1, sizeof(item), &err), &err);
+    }
+}
+
+/* Events of as many users, or on as many items, as there are numbers. */
+static void record_many(u2i_t *u, bool one_user, uint32_t n) {
+    u2i_event_t events[500];
+    char names[500][16];
+    u2i_error_t err;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t at = i % 500;
+        (void)snprintf(names[at], sizeof(names[at]), one_user ? "i%u" : "u%u", i);
+        events[at] = (u2i_event_t){.user = one_user ? "collector" : names[at],
+                                   .item = one_user ? names[at] : "i0",
+                                   .action = "like",
+                                   .time_ms = T0 + i};
+        if (at == 499 || i + 1 == n) {
+            shop_ok(u2i_record(u, events, at + 1, sizeof(events[0]), NULL, &err), &err);
+        }
+    }
+}
+
+/* Who likes everything says nothing of any item, and what everybody likes says nothing of anybody: neither makes the
+ * model large, nor the training long. */
+static void one_user_of_everything_and_one_item_of_everybody(void **state) {
+    (void)state;
+    enum { MANY = 12000 };
+    u2i_t *u = shop_open(":memory:", "none", DIM);
+    put_many(u, MANY);
+    record_many(u, true, MANY - 10);
+    record_many(u, false, MANY);
+    for (int i = 0; i < 40; i++) {
+        char user[16];
+        (void)snprintf(user, sizeof(user), "u%d", i);
+        like(u, user, i % 2 == 0 ? "i1" : "i2", i);
+    }
+    train(u);
+    u2i_result_t *r = shop_recommend(u, "u0");
+    assert_true(u2i_result_count(r) == 10);
+    for (size_t i = 0; i < 10; i++) {
+        assert_true(isfinite(u2i_result_hit(r, i)->score));
+        assert_string_not_equal(u2i_result_hit(r, i)->id, "i0"); /* acted on */
+    }
+    u2i_result_free(r);
+    r = shop_recommend(u, "collector");
+    assert_true(u2i_result_count(r) == 10); /* all that is left */
+    u2i_result_free(r);
+    assert_int_equal(u2i_close(u), U2I_OK);
+}
+
 static void answers_go_on_while_trainings_are_exchanged(void **state) {
     (void)state;
     struct load l = {.u = open_world(":memory:")};
@@ -545,6 +602,7 @@ int main(void) {
         cmocka_unit_test(a_cancelled_training_changes_nothing),
         cmocka_unit_test(nothing_to_learn_is_said_and_answers_stay_as_they_were),
         cmocka_unit_test(any_little_log_gives_sane_answers),
+        cmocka_unit_test(one_user_of_everything_and_one_item_of_everybody),
         cmocka_unit_test(answers_go_on_while_trainings_are_exchanged),
         cmocka_unit_test(a_process_that_stays_trains_by_itself),
     };

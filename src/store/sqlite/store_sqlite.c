@@ -1,7 +1,7 @@
 /* The store on a SQLite file: durable tables, and everything that a search needs in memory. See
  * docs/file-format.md for the file and sqlite_internal.h for the parts and locks. */
-#include "sqlite_internal.h"
 #include "snapshot.h"
+#include "sqlite_internal.h"
 #include "writer.h"
 
 #include "base/alloc.h"

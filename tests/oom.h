@@ -1,0 +1,48 @@
+/* Memory that runs out: what the tests share that let each allocation fail in turn. malloc and its kin are replaced
+ * at link time (cmake/tests_oom.cmake); without those linker options oom_is_wrapped() is false, and
+ * such tests are skipped. Included by one file of a program. */
+#ifndef U2I_TESTS_OOM_H
+#define U2I_TESTS_OOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+
+void *__real_malloc(size_t bytes) __attribute__((weak));
+void *__real_calloc(size_t n, size_t size) __attribute__((weak));
+void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
+void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset)
+    __attribute__((weak));
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t bytes);
+void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
+
+static long oom_countdown = -1; /* the allocation that fails; negative = none */
+
+static bool oom_now(void) {
+    return oom_countdown >= 0 && oom_countdown-- == 0;
+}
+
+void *__wrap_malloc(size_t bytes) {
+    return oom_now() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return oom_now() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t bytes) {
+    return oom_now() ? NULL : __real_realloc(p, bytes);
+}
+
+void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
+    return oom_now() ? MAP_FAILED : __real_mmap(at, bytes, prot, flags, fd, offset);
+}
+
+static inline bool oom_is_wrapped(void) {
+    return __real_malloc != NULL;
+}
+
+#endif
