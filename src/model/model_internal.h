@@ -294,9 +294,10 @@ struct model_sums {
     float *values;  /* [n]; NULL: the part says nothing */
     uint32_t *keys; /* [n] whose they are; NULL: value k is that of item k */
     uint32_t n;
-    float most;             /* the largest value, 0 at least */
     uint32_t *places, mask; /* hash table: places in keys */
 };
+/* Where k's sum is; MODEL_NONE: there is none. */
+uint32_t model_sums_place(const struct model_sums *s, uint32_t k);
 static inline uint32_t model_sums_key(const struct model_sums *s, uint32_t i) {
     return s->keys == NULL ? i : s->keys[i];
 }

@@ -17,11 +17,12 @@ static uint32_t model_sums_slot(const struct model_sums *s, uint32_t k) {
     return at;
 }
 
+uint32_t model_sums_place(const struct model_sums *s, uint32_t k) {
+    return s->keys == NULL ? k : s->places[model_sums_slot(s, k)];
+}
+
 float model_sums_get(const struct model_sums *s, uint32_t k) {
-    if (s->values == NULL || s->keys == NULL) {
-        return s->values == NULL ? 0 : s->values[k];
-    }
-    const uint32_t place = s->places[model_sums_slot(s, k)];
+    const uint32_t place = s->values == NULL ? MODEL_NONE : model_sums_place(s, k);
     return place == MODEL_NONE ? 0 : s->values[place];
 }
 
@@ -98,9 +99,6 @@ int model_sums_new(struct model_sums *s, const struct train_matrix *x,
         if (in->ks[i] != MODEL_NONE && in->weights[i] > 0) {
             model_sums_add_row(s, x, in->ks[i], in->weights[i]);
         }
-    }
-    for (uint32_t i = 0; i < s->n; i++) {
-        s->most = s->values[i] > s->most ? s->values[i] : s->most;
     }
     return U2I_OK;
 }

@@ -200,54 +200,50 @@ static int model_user_sparse(struct model_user *u, struct arena *a) {
     return U2I_OK;
 }
 
-/* The weighted sum of the sparse parts but `part`. */
-static float model_user_others(const struct model_user *u, int part, uint32_t k) {
-    float sum = 0;
-    for (int p = 0; p < MODEL_PARTS_N; p++) {
-        if (p != part && u->sums[p].values != NULL) {
-            sum += u->scale[p] * model_sums_get(&u->sums[p], k);
-        }
-    }
-    return sum;
-}
+/* The sparse parts' weighted sums side by side: sequence's, each with neighbours' added, then those that only
+ * neighbours has. */
+struct model_next {
+    uint32_t *ks;
+    float *sums;
+    uint32_t n;
+};
 
-/* The most that the sparse parts but `part` say of any item. */
-static float model_user_others_most(const struct model_user *u, int part) {
-    float sum = 0;
-    for (int p = 0; p < MODEL_PARTS_N; p++) {
-        sum += p != part && u->sums[p].values != NULL ? u->scale[p] * u->sums[p].most : 0;
-    }
-    return sum;
-}
-
-/* Puts forward what a part knows and none before it does. The others are not asked about what can't be among
- * the best whatever they say. */
-static void model_user_next_of(const struct model_user *u, int part, struct topk *best) {
-    const struct model_sums *const s = &u->sums[part];
-    const float others_most = model_user_others_most(u, part);
-    const bool is_second = part == MODEL_NEIGHBOURS && u->sums[MODEL_SEQUENCE].values != NULL;
+static void model_user_next_add(struct model_next *next, const struct model_sums *s, float scale,
+                                const struct model_sums *before) {
     for (uint32_t i = 0; i < s->n; i++) {
-        const float own = u->scale[part] * s->values[i];
-        if (!(own > 0) || (best->n == best->k && own + others_most < best->hits[0].score)) {
-            continue;
-        }
         const uint32_t k = model_sums_key(s, i);
-        if (!is_second || model_sums_get(&u->sums[MODEL_SEQUENCE], k) == 0) {
-            topk_push(best, own + model_user_others(u, part, k), k);
+        const uint32_t place = before == NULL ? MODEL_NONE : model_sums_place(before, k);
+        if (place != MODEL_NONE) {
+            next->sums[place] += scale * s->values[i];
+        } else {
+            next->ks[next->n] = k;
+            next->sums[next->n++] = scale * s->values[i];
         }
     }
 }
 
 uint32_t model_user_next(const struct model_user *u, uint32_t *rows, uint32_t max) {
+    const struct model_sums *const first = &u->sums[MODEL_SEQUENCE];
+    const struct model_sums *const second = &u->sums[MODEL_NEIGHBOURS];
+    const size_t most = (size_t)first->n + second->n;
     struct topk best;
     struct hit *const hits = arena_array(u->arena, max, sizeof *hits);
-    if (hits == NULL) {
+    struct model_next next = {arena_array(u->arena, most, sizeof *next.ks),
+                              arena_array(u->arena, most, sizeof *next.sums), 0};
+    if (hits == NULL || next.ks == NULL || next.sums == NULL) {
         return 0; /* fewer candidates, not a failure */
     }
+    if (first->values != NULL) {
+        model_user_next_add(&next, first, u->scale[MODEL_SEQUENCE], NULL);
+    }
+    if (second->values != NULL) {
+        model_user_next_add(&next, second, u->scale[MODEL_NEIGHBOURS],
+                            first->values == NULL ? NULL : first);
+    }
     topk_init(&best, hits, max, NULL, NULL);
-    for (int p = 0; p < MODEL_PARTS_N; p++) {
-        if (u->sums[p].values != NULL) {
-            model_user_next_of(u, p, &best);
+    for (uint32_t i = 0; i < next.n; i++) {
+        if (next.sums[i] > 0) {
+            topk_push(&best, next.sums[i], next.ks[i]);
         }
     }
     const uint32_t n = topk_sort(&best);
