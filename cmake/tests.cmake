@@ -17,6 +17,10 @@ foreach(source IN LISTS test_sources)
         list(APPEND U2I_THREAD_TESTS ${name})
     endif()
 endforeach()
+# Its golden cases are compressed.
+target_link_libraries(test_wordpiece PRIVATE PkgConfig::ZLIB)
+target_compile_definitions(test_wordpiece PRIVATE
+    TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/tokenizer")
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
 include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
 
