@@ -28,10 +28,11 @@ static struct buf read_golden(const char *name) {
     }
     int n;
     while ((n = gzread(f, piece, sizeof piece)) > 0) {
-        assert_int_equal(buf_put(&b, piece, (size_t)n), U2I_OK);
+        buf_put(&b, piece, (size_t)n);
     }
     assert_int_equal(n, 0);
     assert_int_equal(gzclose(f), Z_OK);
+    assert_false(b.failed);
     return b;
 }
 
@@ -108,7 +109,7 @@ static int expect_cases(const struct wordpiece *w, const char *name) {
     struct buf b = read_golden(name);
     int cases = 0;
     for (size_t at = 0; at < b.len; cases++) {
-        const char *const line = (const char *)b.data + at;
+        const char *const line = b.data + at;
         const char *const end = memchr(line, '\n', b.len - at);
         const size_t n = end != NULL ? (size_t)(end - line) : b.len - at;
         json_t *const one = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
@@ -198,7 +199,7 @@ static int from_json(const json_t *root, struct wordpiece **w, u2i_error_t *err)
 static void tokenizer_json_gives_the_same_ids(void **state) {
     (void)state;
     struct buf b = read_golden("vocab_en_uncased.txt");
-    json_t *const root = new_tokenizer_json(new_vocab_json((const char *)b.data, b.len));
+    json_t *const root = new_tokenizer_json(new_vocab_json(b.data, b.len));
     struct wordpiece *w = NULL;
     u2i_error_t err;
     if (from_json(root, &w, &err) != U2I_OK) {
@@ -339,9 +340,9 @@ static void vocabulary_has_a_largest_size(void **state) {
     char line[16];
     for (uint32_t i = 0; i <= WORDPIECE_TOKENS_MAX; i++) {
         const int n = snprintf(line, sizeof line, "%x\n", i);
-        assert_int_equal(buf_put(&b, line, (size_t)n), U2I_OK);
+        buf_put(&b, line, (size_t)n);
     }
-    expect_refused((const char *)b.data, b.len, "line 1048577: more than 1048576 tokens");
+    expect_refused(b.data, b.len, "line 1048577: more than 1048576 tokens");
     buf_free(&b);
 }
 
@@ -466,7 +467,7 @@ static void text_that_is_not_utf8_is_refused_with_its_byte(void **state) {
         const char *text;
         int32_t at;
     } bad[] = {{"\xff", 0},       {"ab\xc3", 2},           {"\u4e2d\xed\xa0\x80", 3},
-               {"a\xc0\x80b", 1}, {"abcdefghijk\x80", 11}, {"\xf4\x90\x80\x80", 0}};
+               {"a\xc0\x80z", 1}, {"abcdefghijk\x80", 11}, {"\xf4\x90\x80\x80", 0}};
     struct wordpiece *const w = small_wordpiece("a", &UNCASED);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct wordpiece_ids ids = {0};
