@@ -136,7 +136,7 @@ static int wordpiece_lone(struct wordpiece_text *t, uint32_t c) {
 
 /* ---- Characters ----------------------------------------------------------------------------- */
 
-/* One character of a decomposition. Whatever is not kept is at least the end of a run of marks. */
+/* One character of a decomposition. A mark that is dropped ends a run if its class is 0. */
 static int wordpiece_take_part(struct wordpiece_text *t, uint32_t c) {
     if (wordpiece_kind_of(c) == WORDPIECE_MARK) {
         if (utf8proc_get_property((utf8proc_int32_t)c)->combining_class == 0) {
