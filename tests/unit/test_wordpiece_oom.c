@@ -9,45 +9,13 @@
 #include <cmocka.h>
 
 #include "embed/wordpiece.h"
+#include "oom.h"
 #include <stdlib.h>
 #include <string.h>
 
-void *__real_malloc(size_t bytes) __attribute__((weak));
-void *__real_calloc(size_t n, size_t size) __attribute__((weak));
-void *__real_realloc(void *p, size_t bytes) __attribute__((weak));
-void *__real_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset)
-    __attribute__((weak));
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset);
-
-/* The allocation that fails, counted down; negative = none. */
-static long oom_countdown = -1;
-
-static bool oom_now(void) {
-    return oom_countdown >= 0 && oom_countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t bytes) {
-    return oom_now() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t size) {
-    return oom_now() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t bytes) {
-    return oom_now() ? NULL : __real_realloc(p, bytes);
-}
-
-void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, long offset) {
-    return __real_mmap(at, bytes, prot, flags, fd, offset);
-}
-
 /* Runs `work` with the first, second, ... allocation failing until it gets through without. */
 static void fail_each_allocation(int (*work)(void)) {
-    if (__real_malloc == NULL) {
+    if (!oom_is_wrapped()) {
         skip();
     }
     long failures = 0;
