@@ -236,29 +236,45 @@ static int bert_read_modules(const struct bert_reading *r, struct bert_config *c
 
 /* ---- 1_Pooling/config.json ------------------------------------------------------------------ */
 
-/* Exactly one of the modes is true, and it is one that we know. */
+/* Newer versions write one text, which overrules the switches. */
+static int bert_read_mode(const struct bert_reading *r, const json_t *mode, struct bert_config *c) {
+    const bool cls = bert_is_text(mode, "cls");
+    c->pooling = cls ? BERT_POOL_CLS : BERT_POOL_MEAN;
+    return cls || bert_is_text(mode, "mean")
+               ? U2I_OK
+               : bert_refuse(r, "pooling_mode", "only \"mean\" and \"cls\" are supported");
+}
+
+/* One of the switches; counts it if it is on. */
+static int bert_read_switch(const struct bert_reading *r, const char *field, unsigned *modes,
+                            struct bert_config *c) {
+    bool on = false;
+    U2I_TRY(bert_read_bool(r, field, &on));
+    if (!on) {
+        return U2I_OK;
+    }
+    const bool cls = strcmp(field, "pooling_mode_cls_token") == 0;
+    c->pooling = cls ? BERT_POOL_CLS : BERT_POOL_MEAN;
+    ++*modes;
+    return cls || strcmp(field, "pooling_mode_mean_tokens") == 0
+               ? U2I_OK
+               : bert_refuse(r, field, "only cls_token and mean_tokens are supported");
+}
+
 static int bert_read_pooling(const struct bert_reading *r, struct bert_config *c) {
+    const json_t *const mode = bert_field(r, "pooling_mode");
     const char *field;
     json_t *value;
     unsigned modes = 0;
-    uint32_t dim = c->hidden;
-    U2I_TRY(bert_read_number(r, "word_embedding_dimension", c->hidden, c->hidden, &dim));
+    uint32_t dim = c->hidden; /* only to be compared */
+    U2I_TRY(bert_read_number(r, "word_embedding_dimension", dim, dim, &dim));
+    if (mode != NULL) {
+        return bert_read_mode(r, mode, c);
+    }
     json_object_foreach(r->json, field, value) {
-        bool on = false;
-        if (strncmp(field, BERT_MODE_PREFIX, strlen(BERT_MODE_PREFIX)) != 0) {
-            continue;
+        if (strncmp(field, BERT_MODE_PREFIX, strlen(BERT_MODE_PREFIX)) == 0) {
+            U2I_TRY(bert_read_switch(r, field, &modes, c));
         }
-        U2I_TRY(bert_read_bool(r, field, &on));
-        if (!on) {
-            continue;
-        }
-        const char *const mode = field + strlen(BERT_MODE_PREFIX);
-        const bool cls = strcmp(mode, "cls_token") == 0;
-        if (!cls && strcmp(mode, "mean_tokens") != 0) {
-            return bert_refuse(r, field, "only cls_token and mean_tokens are supported");
-        }
-        c->pooling = cls ? BERT_POOL_CLS : BERT_POOL_MEAN;
-        modes++;
     }
     return modes == 1
                ? U2I_OK
