@@ -12,6 +12,7 @@
 #include "embed/bert_config.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "embed/embed_folder.h"
 #include <math.h>
 #include <stddef.h>
@@ -49,16 +50,30 @@ static json_t *bert_field(const struct bert_reading *r, const char *field) {
     return json_is_null(value) ? NULL : value;
 }
 
+/* A value as the file has it, but a long text cut, and what else is long only by its kind. */
+static void bert_print_value(const json_t *value, char *text, size_t bytes) {
+    const size_t flags = JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_COMPACT;
+    if (value == NULL) {
+        (void)snprintf(text, bytes, "missing"); /* fits */
+    } else if (json_is_string(value)) {
+        const char *const s = json_string_value(value);
+        const size_t n = json_string_length(value);
+        const size_t kept = utf8_prefix(s, n, bytes - sizeof "\"...\"");
+        (void)snprintf(text, bytes, "\"%.*s%s\"", (int)kept, s, kept < n ? "..." : ""); /* fits */
+    } else {
+        const size_t n = json_dumpb(value, text, bytes - 1, flags);
+        text[n < bytes ? n : 0] = '\0';
+        if (n == 0 || n >= bytes) {
+            (void)snprintf(text, bytes, json_is_array(value) ? "[...]" : "{...}"); /* fits */
+        }
+    }
+}
+
 /* "folder/file: field is VALUE; WANTED" */
 static int bert_refuse_value(const struct bert_reading *r, const char *field, const json_t *value,
                              const char *wanted) {
-    char text[BERT_VALUE_BYTES] = "missing";
-    if (value != NULL) {
-        const size_t room = sizeof text - 1;
-        const size_t n =
-            json_dumpb(value, text, room, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_COMPACT);
-        text[n < room ? n : room] = '\0'; /* cut where it is longer */
-    }
+    char text[BERT_VALUE_BYTES];
+    bert_print_value(value, text, sizeof text);
     return error_set(r->err, U2I_EEMBED, "%s/%s: %s is %s; %s", r->folder, r->file, field, text,
                      wanted);
 }

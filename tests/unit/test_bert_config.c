@@ -3,6 +3,7 @@
 #include "base/rng.h"
 #include "embed/bert_config.h"
 #include "model_folder.h"
+#include "json/json.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -125,7 +126,11 @@ static void models_that_are_not_bert_are_refused(void **state) {
         {"model_type", "[\"bert\"]", "model_type is [\"bert\"]"},
         {"model_type",
          "\"a very long name of a model type that does not fit into a message of ours\"",
-         "model_type is \"a very long name"},
+         "model_type is \"a very long name of a model type that does not fit into a...\"; only"},
+        {"model_type", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25]",
+         "model_type is [...]; only"},
+        {"model_type", "{\"a long name of a field\":\"and a long value of it, over the limit\"}",
+         "model_type is {...}; only"},
         {"hidden_act", "\"gelu_new\"", "hidden_act is \"gelu_new\"; only \"gelu\""},
         {"hidden_act", "\"gelu_pytorch_tanh\"", "hidden_act is \"gelu_pytorch_tanh\""},
         {"hidden_act", "\"relu\"", "hidden_act is \"relu\""},
