@@ -430,7 +430,11 @@ static int safetensors_add_folder(struct safetensors *s, const char *folder, u2i
     char *const path = embed_folder_path(folder, SAFETENSORS_WHOLE);
     const int rc = path == NULL ? error_oom(err) : safetensors_add(s, path, err);
     mem_free(path);
-    return rc == U2I_ENOTFOUND ? safetensors_add_index(s, err) : rc;
+    if (rc != U2I_ENOTFOUND) {
+        return rc;
+    }
+    error_clear(err);
+    return safetensors_add_index(s, err);
 }
 
 /* ---- Open and close ------------------------------------------------------------------------- */

@@ -65,7 +65,8 @@ static int json_parse_text(const char *text, size_t n, unsigned depth_max, const
     json_error_t fault;
     json_t *const root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &fault);
     if (root == NULL) {
-        if (json_error_code(&fault) == json_error_out_of_memory) {
+        /* Mostly it only says so by saying nothing. */
+        if (json_error_code(&fault) == json_error_out_of_memory || fault.text[0] == '\0') {
             return error_oom(err);
         }
         return error_set(err, U2I_EINVAL, "%s: line %d column %d: %s", what, fault.line,

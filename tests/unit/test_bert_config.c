@@ -126,7 +126,7 @@ static void models_that_are_not_bert_are_refused(void **state) {
         {"model_type", "[\"bert\"]", "model_type is [\"bert\"]"},
         {"model_type",
          "\"a very long name of a model type that does not fit into a message of ours\"",
-         "model_type is \"a very long name of a model type that does not fit into a...\"; only"},
+         "model_type is \"a very long name of a model type that does not fit into a ...\"; only"},
         {"model_type", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25]",
          "model_type is [...]; only"},
         {"model_type", "{\"a long name of a field\":\"and a long value of it, over the limit\"}",
