@@ -196,77 +196,77 @@ static void fields_that_change_nothing_may_be_missing_or_null(void **state) {
 #define POOLING     "{\"path\": \"1_Pooling\", \"type\": \"sentence_transformers.models.Pooling\"}"
 #define NORMALIZE   "{\"path\": \"2\", \"type\": \"sentence_transformers.models.Normalize\"}"
 
+/* A file of the good folder with another text. */
+static const struct other_fault {
+    const char *file, *text, *message;
+} OTHER_FAULTS[] = {
+    {"modules.json", "{}", "/modules.json: expected an array, [...], found an object"},
+    {"modules.json", "[]", "/modules.json: there is no module Transformer"},
+    {"modules.json", "[" TRANSFORMER "]", "there is no module Pooling"},
+    {"modules.json", "[7]", "/modules.json: a module is 7; it should be an object"},
+    {"modules.json", "[{}]", "type is missing; module 0 should be Transformer"},
+    {"modules.json", "[" POOLING "]", ".Pooling\"; module 0 should be Transformer"},
+    {"modules.json", "[{\"path\": \"\", \"type\": \"my.Transformer\"}]",
+     "type is \"my.Transformer\"; module 0 should be Transformer"},
+    {"modules.json",
+     "[" TRANSFORMER "," POOLING ",{\"type\":\"sentence_transformers.models.Dense\"}]",
+     "type is \"sentence_transformers.models.Dense\"; module 2 should be Normalize"},
+    {"modules.json", "[" TRANSFORMER "," POOLING "," NORMALIZE "," NORMALIZE "]",
+     "module 3 should be missing"},
+    {"modules.json",
+     "[{\"path\": \"0_Transformer\", \"type\": \"sentence_transformers.models.Transformer\"}]",
+     "path is \"0_Transformer\"; that of Transformer should be \"\""},
+    {"modules.json",
+     "[" TRANSFORMER ",{\"path\": \"2\", \"type\": \"sentence_transformers.models.Pooling\"}]",
+     "path is \"2\"; that of Pooling should be \"1_Pooling\""},
+    {"1_Pooling/config.json", "[]", "/1_Pooling/config.json: expected an object"},
+    {"1_Pooling/config.json", "{}", "0 pooling modes are true; it should be one"},
+    {"1_Pooling/config.json", "{\"pooling_mode_max_tokens\": true}",
+     "pooling_mode_max_tokens is true; only cls_token and mean_tokens"},
+    {"1_Pooling/config.json",
+     "{\"pooling_mode_mean_tokens\": true, \"pooling_mode_mean_sqrt_len_tokens\": true}",
+     "pooling_mode_mean_sqrt_len_tokens is true; only"},
+    {"1_Pooling/config.json",
+     "{\"pooling_mode_mean_tokens\": true, \"pooling_mode_cls_token\": true}",
+     "2 pooling modes are true; it should be one"},
+    {"1_Pooling/config.json", "{\"pooling_mode_mean_tokens\": 1}",
+     "pooling_mode_mean_tokens is 1; it should be true or false"},
+    {"1_Pooling/config.json", "{\"pooling_mode\": \"max\"}",
+     "pooling_mode is \"max\"; only \"mean\" and \"cls\""},
+    {"1_Pooling/config.json",
+     "{\"word_embedding_dimension\": 9, \"pooling_mode_mean_tokens\": true}",
+     "word_embedding_dimension is 9; it should be from 8 to 8"},
+    {"sentence_bert_config.json", "{\"max_seq_length\": 2}",
+     "/sentence_bert_config.json: max_seq_length is 2; it should be from 3 to 2147483647"},
+    {"sentence_bert_config.json", "{\"max_seq_length\": \"256\"}",
+     "max_seq_length is \"256\"; it should be from"},
+    {"sentence_bert_config.json", "{\"do_lower_case\": true}", "do_lower_case is true; only false"},
+    {"tokenizer_config.json", "{\"do_lower_case\": \"yes\"}",
+     "/tokenizer_config.json: do_lower_case is \"yes\"; it should be true or false"},
+    {"tokenizer_config.json", "{\"strip_accents\": false}", "strip_accents is false; only true"},
+    {"tokenizer_config.json", "{\"do_lower_case\": false, \"strip_accents\": true}",
+     "strip_accents is true; only false"},
+    {"tokenizer_config.json", "{\"tokenize_chinese_chars\": false}",
+     "tokenize_chinese_chars is false; only true"},
+    {"tokenizer_config.json", "{\"do_basic_tokenize\": false}",
+     "do_basic_tokenize is false; only true"},
+    {"tokenizer_config.json", "{\"tokenizer_class\": \"T5Tokenizer\"}",
+     "tokenizer_class is \"T5Tokenizer\""},
+    {"config.json", "", "/config.json: line 1 column 0"},
+    {"config.json", "[[[[[[[[[[[[[[[[[", "nested deeper than 16"},
+    {"tokenizer_config.json", "{\"a\": 1,}", "/tokenizer_config.json: line 1"},
+};
+
 static void other_files_with_what_is_not_known_are_refused(void **state) {
-    static const struct {
-        const char *file, *text, *message;
-    } faults[] = {
-        {"modules.json", "{}", "/modules.json: expected an array, [...], found an object"},
-        {"modules.json", "[]", "/modules.json: there is no module Transformer"},
-        {"modules.json", "[" TRANSFORMER "]", "there is no module Pooling"},
-        {"modules.json", "[7]", "/modules.json: a module is 7; it should be an object"},
-        {"modules.json", "[{}]", "type is missing; module 0 should be Transformer"},
-        {"modules.json", "[" POOLING "]", ".Pooling\"; module 0 should be Transformer"},
-        {"modules.json", "[{\"path\": \"\", \"type\": \"my.Transformer\"}]",
-         "type is \"my.Transformer\"; module 0 should be Transformer"},
-        {"modules.json",
-         "[" TRANSFORMER "," POOLING ",{\"type\":\"sentence_transformers.models.Dense\"}]",
-         "type is \"sentence_transformers.models.Dense\"; module 2 should be Normalize"},
-        {"modules.json", "[" TRANSFORMER "," POOLING "," NORMALIZE "," NORMALIZE "]",
-         "module 3 should be missing"},
-        {"modules.json",
-         "[{\"path\": \"0_Transformer\", \"type\": \"sentence_transformers.models.Transformer\"}]",
-         "path is \"0_Transformer\"; that of Transformer should be \"\""},
-        {"modules.json",
-         "[" TRANSFORMER ",{\"path\": \"2\", \"type\": \"sentence_transformers.models.Pooling\"}]",
-         "path is \"2\"; that of Pooling should be \"1_Pooling\""},
-        {"1_Pooling/config.json", "[]", "/1_Pooling/config.json: expected an object"},
-        {"1_Pooling/config.json", "{}", "0 pooling modes are true; it should be one"},
-        {"1_Pooling/config.json", "{\"pooling_mode_max_tokens\": true}",
-         "pooling_mode_max_tokens is true; only cls_token and mean_tokens"},
-        {"1_Pooling/config.json",
-         "{\"pooling_mode_mean_tokens\": true, \"pooling_mode_mean_sqrt_len_tokens\": true}",
-         "pooling_mode_mean_sqrt_len_tokens is true; only"},
-        {"1_Pooling/config.json",
-         "{\"pooling_mode_mean_tokens\": true, \"pooling_mode_cls_token\": true}",
-         "2 pooling modes are true; it should be one"},
-        {"1_Pooling/config.json", "{\"pooling_mode_mean_tokens\": 1}",
-         "pooling_mode_mean_tokens is 1; it should be true or false"},
-        {"1_Pooling/config.json", "{\"pooling_mode\": \"max\"}",
-         "pooling_mode is \"max\"; only \"mean\" and \"cls\""},
-        {"1_Pooling/config.json",
-         "{\"word_embedding_dimension\": 9, \"pooling_mode_mean_tokens\": true}",
-         "word_embedding_dimension is 9; it should be from 8 to 8"},
-        {"sentence_bert_config.json", "{\"max_seq_length\": 2}",
-         "/sentence_bert_config.json: max_seq_length is 2; it should be from 3 to 2147483647"},
-        {"sentence_bert_config.json", "{\"max_seq_length\": \"256\"}",
-         "max_seq_length is \"256\"; it should be from"},
-        {"sentence_bert_config.json", "{\"do_lower_case\": true}",
-         "do_lower_case is true; only false"},
-        {"tokenizer_config.json", "{\"do_lower_case\": \"yes\"}",
-         "/tokenizer_config.json: do_lower_case is \"yes\"; it should be true or false"},
-        {"tokenizer_config.json", "{\"strip_accents\": false}",
-         "strip_accents is false; only true"},
-        {"tokenizer_config.json", "{\"do_lower_case\": false, \"strip_accents\": true}",
-         "strip_accents is true; only false"},
-        {"tokenizer_config.json", "{\"tokenize_chinese_chars\": false}",
-         "tokenize_chinese_chars is false; only true"},
-        {"tokenizer_config.json", "{\"do_basic_tokenize\": false}",
-         "do_basic_tokenize is false; only true"},
-        {"tokenizer_config.json", "{\"tokenizer_class\": \"T5Tokenizer\"}",
-         "tokenizer_class is \"T5Tokenizer\""},
-        {"config.json", "", "/config.json: line 1 column 0"},
-        {"config.json", "[[[[[[[[[[[[[[[[[", "nested deeper than 16"},
-        {"tokenizer_config.json", "{\"a\": 1,}", "/tokenizer_config.json: line 1"},
-    };
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    (void)state;
+    for (size_t i = 0; i < sizeof OTHER_FAULTS / sizeof OTHER_FAULTS[0]; i++) {
         const struct folder f = tiny_make();
         struct bert_config c;
         u2i_error_t err;
-        folder_put(&f, faults[i].file, faults[i].text);
-        assert_refused(bert_config_read(f.path, &c, &err), &err, faults[i].message);
+        folder_put(&f, OTHER_FAULTS[i].file, OTHER_FAULTS[i].text);
+        assert_refused(bert_config_read(f.path, &c, &err), &err, OTHER_FAULTS[i].message);
         folder_remove(&f);
     }
-    (void)state;
 }
 
 static void missing_and_unreadable_files_are_named(void **state) {
