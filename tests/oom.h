@@ -4,6 +4,7 @@
 #ifndef U2I_TESTS_OOM_H
 #define U2I_TESTS_OOM_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -38,7 +39,11 @@ void *__wrap_realloc(void *p, size_t bytes) {
 }
 
 void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset) {
-    return oom_now() ? MAP_FAILED : __real_mmap(at, bytes, prot, flags, fd, offset);
+    if (oom_now()) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return __real_mmap(at, bytes, prot, flags, fd, offset);
 }
 
 static inline bool oom_is_wrapped(void) {

@@ -23,6 +23,11 @@ void *filemap_new(int fd, size_t file_bytes, size_t bytes) {
     return p;
 }
 
+void *filemap_new_read_only(int fd, size_t bytes) {
+    void *const p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 void filemap_drop(void *p, size_t bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t before = (page - (uintptr_t)p % page) % page;

@@ -9,6 +9,8 @@
 
 /* `bytes` of memory, the first `file_bytes` of them from the file, the rest zero. NULL with errno. */
 void *filemap_new(int fd, size_t file_bytes, size_t bytes);
+/* `bytes` > 0 of the file, which can be read only: for what is never to be written. NULL with errno. */
+void *filemap_new_read_only(int fd, size_t bytes);
 /* Gives the memory of the whole pages within [p, p + bytes) back; what was written there is lost. */
 void filemap_drop(void *p, size_t bytes);
 void filemap_free(void *p, size_t bytes); /* p NULL is a no-op */

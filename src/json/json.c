@@ -57,23 +57,43 @@ static int json_check_text(const char *text, size_t n, unsigned depth_max, const
     return U2I_OK;
 }
 
-int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
-                      json_t **out, u2i_error_t *err) {
+/* An object or an array: jansson knows no other texts. */
+static int json_parse_text(const char *text, size_t n, unsigned depth_max, const char *what,
+                           json_t **out, u2i_error_t *err) {
     *out = NULL;
     U2I_TRY(json_check_text(text, n, depth_max, what, err));
     json_error_t fault;
     json_t *const root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &fault);
     if (root == NULL) {
-        if (json_error_code(&fault) == json_error_out_of_memory) {
+        /* Mostly it only says so by saying nothing. */
+        if (json_error_code(&fault) == json_error_out_of_memory || fault.text[0] == '\0') {
             return error_oom(err);
         }
         return error_set(err, U2I_EINVAL, "%s: line %d column %d: %s", what, fault.line,
                          fault.column, fault.text);
     }
-    if (!json_is_object(root)) {
-        json_decref(root);
+    *out = root;
+    return U2I_OK;
+}
+
+int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
+                      json_t **out, u2i_error_t *err) {
+    U2I_TRY(json_parse_text(text, n, depth_max, what, out, err));
+    if (!json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
         return error_set(err, U2I_EINVAL, "%s: expected an object, {...}, found an array", what);
     }
-    *out = root;
+    return U2I_OK;
+}
+
+int json_parse_array(const char *text, size_t n, unsigned depth_max, const char *what, json_t **out,
+                     u2i_error_t *err) {
+    U2I_TRY(json_parse_text(text, n, depth_max, what, out, err));
+    if (!json_is_array(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        return error_set(err, U2I_EINVAL, "%s: expected an array, [...], found an object", what);
+    }
     return U2I_OK;
 }

@@ -12,5 +12,8 @@
  * was expected; `what` names the text in the message ("attributes"). U2I_ENOMEM. */
 int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
                       json_t **out, u2i_error_t *err);
+/* The same for an array. */
+int json_parse_array(const char *text, size_t n, unsigned depth_max, const char *what, json_t **out,
+                     u2i_error_t *err);
 
 #endif

@@ -24,6 +24,23 @@ static void objects_are_parsed(void **state) {
     json_decref(root);
 }
 
+static void arrays_are_parsed_where_arrays_are_asked_for(void **state) {
+    (void)state;
+    json_t *root = NULL;
+    u2i_error_t err;
+
+    assert_int_equal(json_parse_array("[1, {}]", 7, 4, "list", &root, &err), U2I_OK);
+    assert_int_equal(json_array_size(root), 2);
+    json_decref(root);
+
+    assert_int_equal(json_parse_array("{}", 2, 4, "list", &root, &err), U2I_EINVAL);
+    assert_string_equal(err.msg, "list: expected an array, [...], found an object");
+    assert_null(root);
+    assert_int_equal(json_parse_array("[[[[[", 5, 4, "list", &root, &err), U2I_EINVAL);
+    assert_string_equal(err.msg, "list: line 1 column 5: nested deeper than 4");
+    assert_null(root);
+}
+
 static void everything_else_is_refused_with_the_place(void **state) {
     (void)state;
     static const struct {
@@ -82,6 +99,7 @@ static void brackets_without_end_do_not_exhaust_the_stack(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_are_parsed),
+        cmocka_unit_test(arrays_are_parsed_where_arrays_are_asked_for),
         cmocka_unit_test(everything_else_is_refused_with_the_place),
         cmocka_unit_test(a_nul_byte_ends_no_text_early),
         cmocka_unit_test(brackets_without_end_do_not_exhaust_the_stack),
