@@ -1,0 +1,64 @@
+/* Kernels for the forward pass of a transformer: products with a weight matrix that was packed once,
+ * in floats or in bytes, and what stands between them (softmax, layer norm, GELU). One table for each
+ * instruction set, chosen as in vec.h. Nothing is aligned but packed weights; no call allocates;
+ * thread-safe, and one call uses one thread: threads work on different texts.
+ *
+ *     y[m][n] = x[m][k] W[n][k]' + bias[n]        (W as Hugging Face stores it: a row per output)
+ *
+ * What is promised for each table, and tested against double:
+ *   f32      |error| <= 2e-6 * (|bias| + sum |x_i w_i|) for k <= 4096; sums are re-associated, so tables
+ *            differ by rounding
+ *   softmax  |error| <= 2e-6 * exact + 2e-7, and sums to 1 within 1e-5; 1 <= n <= 4096
+ *   norm     |error| <= 1e-5 * |gamma| * (1 + |x_i| / sigma) + 1e-6 * |beta|, where
+ *            sigma = sqrt(variance + eps) and |mean| <= 10 sigma: the mean is rounded to a float
+ *   gelu     |error| <= 2e-6 on [-10, 10], and 1e-6 + |x| / 2^23 elsewhere; NaN stays NaN
+ *   add      exact to one rounding */
+#ifndef U2I_VEC_GEMM_H
+#define U2I_VEC_GEMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GEMM_K_MAX 65536u /* then no sum of products of bytes overflows */
+
+struct gemm_tile;
+
+struct gemm_ops {
+    const char *name;
+    /* Rows, all of them in place. */
+    void (*softmax)(float *x, size_t n); /* -INFINITY is as good as absent; one value is finite */
+    /* x = (x - mean) / sqrt(variance + eps) * gamma + beta */
+    void (*norm)(float *x, const float *gamma, const float *beta, size_t n, float eps);
+    void (*gelu)(float *x, size_t n);                /* x/2 * (1 + erf(x / sqrt 2)) */
+    void (*add)(float *y, const float *x, size_t n); /* y += x */
+    /* For gemm.c: tiles of at most f32_rows rows and exactly f32_cols outputs, see gemm_internal.h. */
+    void (*f32_tile)(const struct gemm_tile *t, uint32_t rows);
+    uint32_t f32_rows, f32_cols;
+};
+
+const struct gemm_ops *gemm_get(void); /* the table of vec_get() */
+/* The table of that name if this machine can run it, else NULL. */
+const struct gemm_ops *gemm_named(const char *name);
+
+/* A packed weight matrix; `packed` and `bias` belong to the caller. Packed bytes suit one table only
+ * and are no file format. */
+struct gemm_weights {
+    const struct gemm_ops *ops;
+    uint32_t n, k; /* outputs, inputs; n > 0, 0 < k <= GEMM_K_MAX */
+    const void *packed;
+    const float *bias; /* n, or NULL */
+};
+
+size_t gemm_f32_bytes(const struct gemm_ops *ops, uint32_t n, uint32_t k);
+/* Packs w[n][k], whose rows are w_stride floats apart, into packed: gemm_f32_bytes() at a multiple of
+ * 64. */
+void gemm_f32_pack(const struct gemm_ops *ops, const float *w, size_t w_stride, uint32_t n,
+                   uint32_t k, void *packed);
+/* The same for the transposed matrix: w[k][n], as the values of attention lie. */
+void gemm_f32_pack_transposed(const struct gemm_ops *ops, const float *w, size_t w_stride,
+                              uint32_t n, uint32_t k, void *packed);
+/* y = x W' + bias for m rows (0 too); strides count floats; y does not overlap x. */
+void gemm_f32_run(const struct gemm_weights *w, const float *x, size_t x_stride, uint32_t m,
+                  float *y, size_t y_stride);
+
+#endif
