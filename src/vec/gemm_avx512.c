@@ -6,6 +6,7 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#include <math.h>
 
 #define GEMM_AVX512_ROWS 12
 #define GEMM_AVX512_COLS 32
@@ -92,9 +93,99 @@ static void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows) {
     }
 }
 
+static void gemm_avx512_add(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __m512 a = _mm512_maskz_loadu_ps(mask, y + i);
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_add_ps(a, _mm512_maskz_loadu_ps(mask, x + i)));
+    }
+}
+
+static __m512 gemm_avx512_gelu_16(__m512 x) {
+    const __m512 u = _mm512_min_ps(_mm512_set1_ps(GEMM_GELU_END), _mm512_abs_ps(x));
+    const __m512 s = _mm512_fmadd_ps(u, _mm512_set1_ps(2 / GEMM_GELU_END), _mm512_set1_ps(-1));
+    __m512 p = _mm512_set1_ps(gemm_gelu_poly[GEMM_GELU_DEGREE]);
+    GEMM_UNROLL
+    for (int i = GEMM_GELU_DEGREE - 1; i >= 0; i--) {
+        p = _mm512_fmadd_ps(p, s, _mm512_set1_ps(gemm_gelu_poly[i]));
+    }
+    return _mm512_fnmadd_ps(u, p, _mm512_max_ps(_mm512_setzero_ps(), x)); /* a NaN is kept */
+}
+
+static void gemm_avx512_gelu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = gemm_avx512_mask(n - i);
+        _mm512_mask_storeu_ps(x + i, mask, gemm_avx512_gelu_16(_mm512_maskz_loadu_ps(mask, x + i)));
+    }
+}
+
+static __m512 gemm_avx512_exp(__m512 x) {
+    const __mmask16 there = _mm512_cmp_ps_mask(x, _mm512_set1_ps(GEMM_EXP_MIN), _CMP_NLT_UQ);
+    const __m512 j = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(GEMM_LOG2_E)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(j, _mm512_set1_ps(GEMM_LN2_HIGH), x);
+    r = _mm512_fnmadd_ps(j, _mm512_set1_ps(GEMM_LN2_LOW), r);
+    __m512 p = _mm512_set1_ps(gemm_exp_poly[GEMM_EXP_DEGREE]);
+    GEMM_UNROLL
+    for (int i = GEMM_EXP_DEGREE - 1; i >= 0; i--) {
+        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(gemm_exp_poly[i]));
+    }
+    return _mm512_maskz_scalef_ps(there, p, j);
+}
+
+static void gemm_avx512_softmax(float *x, size_t n) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    __m512 most = lowest;
+    for (size_t i = 0; i < n; i += 16) {
+        most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, gemm_avx512_mask(n - i), x + i));
+    }
+    const __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __m512 power =
+            gemm_avx512_exp(_mm512_sub_ps(_mm512_mask_loadu_ps(lowest, mask, x + i), max));
+        sum = _mm512_add_ps(sum, power);
+        _mm512_mask_storeu_ps(x + i, mask, power);
+    }
+    const __m512 factor = _mm512_set1_ps(1 / _mm512_reduce_add_ps(sum));
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = gemm_avx512_mask(n - i);
+        _mm512_mask_storeu_ps(x + i, mask,
+                              _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor));
+    }
+}
+
+static void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps) {
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) {
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(gemm_avx512_mask(n - i), x + i));
+    }
+    const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / (float)n);
+    __m512 squares = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) {
+        const __m512 d =
+            _mm512_sub_ps(_mm512_mask_loadu_ps(mean, gemm_avx512_mask(n - i), x + i), mean);
+        squares = _mm512_fmadd_ps(d, d, squares);
+    }
+    const float variance = _mm512_reduce_add_ps(squares) / (float)n;
+    const __m512 factor = _mm512_set1_ps(1 / sqrtf(variance + eps));
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __m512 d = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), mean);
+        const __m512 g = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, gamma + i), factor);
+        _mm512_mask_storeu_ps(x + i, mask,
+                              _mm512_fmadd_ps(d, g, _mm512_maskz_loadu_ps(mask, beta + i)));
+    }
+}
+
 const struct gemm_ops *gemm_avx512_ops(void) {
     static const struct gemm_ops ops = {
         .name = "avx512",
+        .softmax = gemm_avx512_softmax,
+        .norm = gemm_avx512_norm,
+        .gelu = gemm_avx512_gelu,
+        .add = gemm_avx512_add,
         .f32_tile = gemm_avx512_f32,
         .f32_rows = GEMM_AVX512_ROWS,
         .f32_cols = GEMM_AVX512_COLS,

@@ -65,4 +65,10 @@ const struct gemm_ops *gemm_avx2_ops(void);
 const struct gemm_ops *gemm_avx512_ops(void);
 const struct gemm_ops *gemm_neon_ops(void);
 
+/* For tables that have nothing better. */
+void gemm_scalar_softmax(float *x, size_t n);
+void gemm_scalar_norm(float *x, const float *gamma, const float *beta, size_t n, float eps);
+void gemm_scalar_gelu(float *x, size_t n);
+void gemm_scalar_add(float *y, const float *x, size_t n);
+
 #endif

@@ -1,4 +1,5 @@
 /* NEON, which every AArch64 has. The float tile is 8 x 8: sixteen sums, two registers of weights.
+ * All but the product of floats is the scalar code.
  *
  * Speed was not measured: it is run under an emulator only (tools/qemu-neon.sh). */
 #include "vec/gemm_internal.h"
@@ -42,6 +43,10 @@ static void gemm_neon_f32(const struct gemm_tile *t, uint32_t rows) {
 const struct gemm_ops *gemm_neon_ops(void) {
     static const struct gemm_ops ops = {
         .name = "neon",
+        .softmax = gemm_scalar_softmax,
+        .norm = gemm_scalar_norm,
+        .gelu = gemm_scalar_gelu,
+        .add = gemm_scalar_add,
         .f32_tile = gemm_neon_f32,
         .f32_rows = GEMM_NEON_ROWS,
         .f32_cols = GEMM_NEON_COLS,

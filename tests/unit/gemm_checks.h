@@ -148,7 +148,161 @@ static bool gemm_f32_is_the_product(const struct gemm_ops *ops) {
     return good;
 }
 
+/* Sizes of rows: each up to GEMM_SIZE_MAX, then those of models. */
+static size_t gemm_row_size(size_t i) {
+    static const size_t more[] = {64, 127, 255, 384, 512, 768, 1023, 1024, 4096};
+    return i <= GEMM_SIZE_MAX ? i : more[i - GEMM_SIZE_MAX - 1];
+}
+enum { GEMM_ROW_SIZES = GEMM_SIZE_MAX + 1 + 9 };
+
+static bool gemm_softmax_once(const struct gemm_ops *ops, float *x, size_t n) {
+    double *const want = alloc_array(n, sizeof *want);
+    double max = -INFINITY, sum = 0, total = 0;
+    for (size_t i = 0; i < n; i++) {
+        max = x[i] > max ? (double)x[i] : max;
+    }
+    for (size_t i = 0; i < n; i++) {
+        want[i] = exp(x[i] - max);
+        sum += want[i];
+    }
+    ops->softmax(x, n);
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++) {
+        want[i] /= sum;
+        total += x[i];
+        good = fabs(x[i] - want[i]) <= 2e-6 * want[i] + 2e-7;
+        good = good || gemm_check_fail(ops, "softmax", n, i);
+    }
+    mem_free(want);
+    return good && (fabs(total - 1) <= 1e-5 || gemm_check_fail(ops, "softmax's sum", n, n));
+}
+
+static bool gemm_softmax_is_right_for_any_range(const struct gemm_ops *ops) {
+    static const float sizes[] = {0, 1, 10, 100, 1e4f, 1e37f};
+    struct rng rng;
+    rng_seed(&rng, 2);
+    bool good = true;
+    ops->softmax(NULL, 0);
+    for (size_t i = 1; i < GEMM_ROW_SIZES; i++) {
+        const size_t n = gemm_row_size(i);
+        for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+            void *memory = NULL;
+            float *const x = gemm_random(&rng, n, (i + k) % 5, &memory);
+            for (size_t j = 0; j < n; j++) {
+                x[j] = j % 7 == 3 ? -INFINITY : x[j] * sizes[k] + (k == 1 ? 1000 : 0);
+            }
+            good = gemm_softmax_once(ops, x, n) && good;
+            mem_free(memory);
+        }
+    }
+    return good;
+}
+
+static bool gemm_norm_once(const struct gemm_ops *ops, struct rng *rng, size_t n, float mean) {
+    static const float eps = 1e-5f;
+    void *memory[3] = {NULL};
+    float *const x = gemm_random(rng, n, rng_below(rng, 5), &memory[0]);
+    const float *const gamma = gemm_random(rng, n, rng_below(rng, 5), &memory[1]);
+    const float *const beta = gemm_random(rng, n, rng_below(rng, 5), &memory[2]);
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        x[i] += mean;
+        sum += x[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
+    }
+    const double sigma = sqrt(squares / (double)n + eps);
+    float *const before = mem_dup(x, n * sizeof *x);
+    ops->norm(x, gamma, beta, n, eps);
+    bool good = true;
+    for (size_t i = 0; i < n && good && fabs(sum) <= 10 * sigma * (double)n; i++) {
+        const double want = (before[i] - sum / (double)n) / sigma * gamma[i] + beta[i];
+        const double allowed =
+            1e-5 * fabs(gamma[i]) * (1 + fabs(before[i]) / sigma) + 1e-6 * fabs(beta[i]);
+        good = fabs(x[i] - want) <= allowed || gemm_check_fail(ops, "norm", n, i);
+    }
+    mem_free(before);
+    for (size_t i = 0; i < 3; i++) {
+        mem_free(memory[i]);
+    }
+    return good;
+}
+
+static bool gemm_norm_is_right_for_any_mean(const struct gemm_ops *ops) {
+    static const float means[] = {0, 1, -5.5f};
+    struct rng rng;
+    rng_seed(&rng, 3);
+    bool good = true;
+    for (size_t i = 0; i < GEMM_ROW_SIZES; i++) {
+        for (size_t k = 0; k < sizeof means / sizeof *means; k++) {
+            good = gemm_norm_once(ops, &rng, gemm_row_size(i), means[k]) && good;
+        }
+    }
+    return good;
+}
+
+static double gemm_gelu(double x) {
+    return x / 2 * (1 + erf(x / sqrt(2)));
+}
+
+static bool gemm_gelu_is_right_everywhere(const struct gemm_ops *ops) {
+    enum { STEPS = 200000 };
+    bool good = true;
+    double worst = 0;
+    float *const x = alloc_array(STEPS + 1, sizeof *x);
+    for (size_t i = 0; i <= STEPS; i++) {
+        x[i] = (float)i / (STEPS / 20) - 10;
+    }
+    ops->gelu(x, STEPS + 1);
+    for (size_t i = 0; i <= STEPS; i++) {
+        const float at = (float)i / (STEPS / 20) - 10;
+        worst = fmax(worst, fabs(x[i] - gemm_gelu(at)));
+    }
+    mem_free(x);
+    good = worst <= 2e-6 || gemm_check_fail(ops, "gelu", STEPS, 0);
+    float far[] = {1e30f, -1e30f, FLT_MAX, -FLT_MAX, 100, -100, 12345, 0, NAN};
+    ops->gelu(far, 9);
+    static const double want[] = {1e30f, 0, FLT_MAX, 0, 100, 0, 12345, 0};
+    for (size_t i = 0; i < 8; i++) {
+        const double error = fabs(far[i] - want[i]);
+        good = (error <= 1e-6 + want[i] * 0x1p-23 || gemm_check_fail(ops, "gelu", 9, i)) && good;
+    }
+    return (isnan(far[8]) || gemm_check_fail(ops, "gelu of NaN", 9, 8)) && good;
+}
+
+static bool gemm_gelu_and_add_change_exactly_n(const struct gemm_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 4);
+    bool good = true;
+    for (size_t i = 0; i < GEMM_ROW_SIZES; i++) {
+        const size_t n = gemm_row_size(i);
+        void *memory[2] = {NULL};
+        float *const y = gemm_random(&rng, n, i % 5, &memory[0]);
+        const float *const x = gemm_random(&rng, n, i * 3 % 5, &memory[1]);
+        float *const before = mem_dup(y, n * sizeof *y);
+        ops->add(y, x, n);
+        for (size_t j = 0; j < n; j++) {
+            good = (y[j] == before[j] + x[j] || gemm_check_fail(ops, "add", n, j)) && good;
+            before[j] = y[j];
+        }
+        ops->gelu(y, n);
+        for (size_t j = 0; j < n; j++) {
+            const double error = fabs(y[j] - gemm_gelu(before[j]));
+            good = (error <= 2e-6 || gemm_check_fail(ops, "gelu", n, j)) && good;
+        }
+        mem_free(before);
+        mem_free(memory[0]);
+        mem_free(memory[1]);
+    }
+    return good;
+}
+
 static const struct gemm_check gemm_checks[] = {
+    {"softmax is right for any range", gemm_softmax_is_right_for_any_range},
+    {"layer norm is right for any mean", gemm_norm_is_right_for_any_mean},
+    {"gelu is right everywhere", gemm_gelu_is_right_everywhere},
+    {"gelu and add change exactly n values", gemm_gelu_and_add_change_exactly_n},
     {"f32 product is x times the weights and the bias", gemm_f32_is_the_product},
 };
 
