@@ -83,6 +83,7 @@ static double peak(const char *isa, uint32_t rounds) {
 struct work {
     void *packed_memory;
     float *w, *x, *y;
+    void *rows; /* x as bytes */
     struct gemm_weights weights;
 };
 
@@ -93,7 +94,9 @@ static bool work_open(struct work *k, const struct shape *s, struct rng *rng) {
     k->x = alloc_array(x_floats, sizeof(float));
     k->y = alloc_array((size_t)ROWS_MAX * s->n, sizeof(float));
     k->packed_memory = mem_alloc(gemm_f32_bytes(ops, s->n, s->k) + 63);
-    if (k->w == NULL || k->x == NULL || k->y == NULL || k->packed_memory == NULL) {
+    k->rows = mem_alloc(gemm_i8_rows_bytes(ROWS_MAX, s->k));
+    if (k->w == NULL || k->x == NULL || k->y == NULL || k->rows == NULL ||
+        k->packed_memory == NULL) {
         return false;
     }
     for (size_t i = 0; i < w_floats; i++) {
@@ -112,6 +115,7 @@ static void work_close(struct work *k) {
     mem_free(k->w);
     mem_free(k->x);
     mem_free(k->y);
+    mem_free(k->rows);
     mem_free(k->packed_memory);
 }
 
@@ -129,10 +133,25 @@ static double time_f32(const struct work *k, uint32_t m, uint32_t rounds) {
     return best;
 }
 
+/* The same for bytes; making the bytes of x is part of it. */
+static double time_i8(const struct work *k, uint32_t m, uint32_t rounds) {
+    double best = 1e9;
+    const struct gemm_weights *const w = &k->weights;
+    gemm_i8_pack(w->ops, k->w, w->k, w->n, w->k, (void *)(uintptr_t)w->packed);
+    for (uint32_t i = 0; i <= rounds; i++) {
+        const double start = seconds();
+        gemm_i8_rows(w->ops, k->x, w->k, m, w->k, k->rows);
+        gemm_i8_run(w, k->rows, m, k->y, w->n);
+        const double took = seconds() - start;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
 static bool bench_rows(uint32_t m, uint32_t rounds) {
     struct rng rng;
     rng_seed(&rng, 1);
-    double all_f32 = 0, operations = 0;
+    double all_f32 = 0, all_i8 = 0, operations = 0;
     bool ok = true;
     for (size_t i = 0; i < SHAPES && ok; i++) {
         struct work k = {0};
@@ -142,12 +161,17 @@ static bool bench_rows(uint32_t m, uint32_t rounds) {
             const double f32 = time_f32(&k, m, rounds);
             printf("metric gemm_f32_gflops_%u_%ux%u %.1f\n", m, shapes[i].n, shapes[i].k,
                    these / f32 * 1e-9);
+            const double i8 = time_i8(&k, m, rounds);
+            printf("metric gemm_i8_gops_%u_%ux%u %.1f\n", m, shapes[i].n, shapes[i].k,
+                   these / i8 * 1e-9);
             operations += these;
+            all_i8 += i8;
             all_f32 += f32;
         }
         work_close(&k);
     }
     printf("metric gemm_f32_gflops_%u %.1f\n", m, operations / all_f32 * 1e-9);
+    printf("metric gemm_i8_gops_%u %.1f\n", m, operations / all_i8 * 1e-9);
     return ok;
 }
 

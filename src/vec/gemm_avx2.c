@@ -1,14 +1,17 @@
 /* AVX2 + FMA. Compiled with those instructions switched on; called only after vec.c has asked the
  * processor. The float tile is 6 x 16: twelve sums, two registers of weights, one of x. */
 #include "vec/gemm_internal.h"
+#include "vec/vec_internal.h"
 
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
-#define GEMM_AVX2_ROWS 6
-#define GEMM_AVX2_COLS 16
+#define GEMM_AVX2_ROWS    6
+#define GEMM_AVX2_COLS    16
+#define GEMM_AVX2_I8_ROWS 4
 
 /* The lanes below n of a masked load or store: all from 8 on. */
 static __m256i gemm_avx2_mask(size_t n) {
@@ -102,6 +105,105 @@ static void gemm_avx2_f32(const struct gemm_tile *t, uint32_t rows) {
     default:
         gemm_avx2_f32_n(t, 6);
     }
+}
+
+/* For sums: with __m256i, which counts in 64 bits, gcc 12 copies each of them twice a step. */
+typedef int32_t gemm_avx2_i32 __attribute__((vector_size(32)));
+
+/* The products of four inputs for eight outputs. Two products of |x + 64| <= 127 and |w| <= 127 fit 16
+ * bits. */
+static inline gemm_avx2_i32 gemm_avx2_four(__m256i x, __m256i w) {
+    const __m256i twos = _mm256_maddubs_epi16(x, w);
+    return (gemm_avx2_i32)_mm256_madd_epi16(twos, _mm256_set1_epi16(1));
+}
+
+/* Eight outputs of one row. */
+static inline void gemm_avx2_i8_end(const struct gemm_i8_tile *t, uint32_t r, size_t c,
+                                    __m256i sum) {
+    const size_t n = t->cols > c ? t->cols - c : 0;
+    const __m256 scale =
+        _mm256_mul_ps(_mm256_set1_ps(t->x_scale[r]), _mm256_loadu_ps(t->w_scale + c));
+    const __m256i off = _mm256_loadu_si256((const __m256i *)(const void *)(t->w_sum + c));
+    const __m256 y = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, off)), scale);
+    const __m256 bias = gemm_avx2_load(t->bias + c, n, _mm256_setzero_ps());
+    gemm_avx2_store(t->y + r * t->y_stride + c, n, _mm256_add_ps(y, bias));
+}
+
+/* As gemm_avx2_f32_n(), four inputs a step. */
+__attribute__((always_inline)) static inline void gemm_avx2_i8_n(const struct gemm_i8_tile *t,
+                                                                 const uint32_t rows) {
+    gemm_avx2_i32 low[GEMM_AVX2_I8_ROWS];
+    gemm_avx2_i32 high[GEMM_AVX2_I8_ROWS];
+    GEMM_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+        low[r] = (gemm_avx2_i32){0};
+        high[r] = (gemm_avx2_i32){0};
+    }
+    const uint8_t *x = t->x;
+    const __m256i *w = (const __m256i *)(const void *)t->w;
+    const size_t stride = t->x_stride;
+    for (size_t i = 0; i < t->fours; i++, x += 4, w += 2) {
+        const __m256i w0 = _mm256_load_si256(w);
+        const __m256i w1 = _mm256_load_si256(w + 1);
+        GEMM_UNROLL
+        for (uint32_t r = 0; r < rows; r++) {
+            int32_t four = 0;
+            memcpy(&four, x + r * stride, sizeof four);
+            const __m256i x4 = _mm256_set1_epi32(four);
+            low[r] += gemm_avx2_four(x4, w0);
+            high[r] += gemm_avx2_four(x4, w1);
+        }
+    }
+    GEMM_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+        gemm_avx2_i8_end(t, r, 0, (__m256i)low[r]);
+        gemm_avx2_i8_end(t, r, 8, (__m256i)high[r]);
+    }
+}
+
+static void gemm_avx2_i8(const struct gemm_i8_tile *t, uint32_t rows) {
+    switch (rows) {
+    case 1:
+        gemm_avx2_i8_n(t, 1);
+        break;
+    case 2:
+        gemm_avx2_i8_n(t, 2);
+        break;
+    case 3:
+        gemm_avx2_i8_n(t, 3);
+        break;
+    default:
+        gemm_avx2_i8_n(t, 4);
+    }
+}
+
+static float gemm_avx2_max_size(const float *x, size_t n) {
+    const __m256 zero = _mm256_setzero_ps();
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 most = zero;
+    for (size_t i = 0; i < n; i += 8) {
+        most = _mm256_max_ps(most, _mm256_andnot_ps(sign, gemm_avx2_load(x + i, n - i, zero)));
+    }
+    return gemm_avx2_max(most);
+}
+
+static float gemm_avx2_i8_row(const float *x, size_t n, uint8_t *out) {
+    const float max = gemm_avx2_max_size(x, n);
+    const bool zero = max < VEC_QUANTISE_MIN;
+    const __m256 factor = _mm256_set1_ps(zero ? 0 : 63 / max);
+    const __m128i most = _mm_set1_epi16(63);
+    const __m128i least = _mm_set1_epi16(-63);
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256 from = gemm_avx2_load(x + i, n - i, _mm256_setzero_ps());
+        const __m256i rounded = _mm256_cvtps_epi32(_mm256_mul_ps(from, factor));
+        __m128i words =
+            _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+        words = _mm_max_epi16(_mm_min_epi16(words, most), least);
+        const __m128i bytes =
+            _mm_packus_epi16(_mm_add_epi16(words, _mm_set1_epi16(64)), _mm_setzero_si128());
+        memcpy(out + i, &bytes, n - i < 8 ? n - i : 8);
+    }
+    return zero ? 0 : max / 63;
 }
 
 static void gemm_avx2_add(float *y, const float *x, size_t n) {
@@ -199,6 +301,11 @@ const struct gemm_ops *gemm_avx2_ops(void) {
         .norm = gemm_avx2_norm,
         .gelu = gemm_avx2_gelu,
         .add = gemm_avx2_add,
+        .i8_tile = gemm_avx2_i8,
+        .i8_row = gemm_avx2_i8_row,
+        .i8_rows = GEMM_AVX2_I8_ROWS,
+        .i8_cols = GEMM_AVX2_COLS,
+        .levels = 63,
         .f32_tile = gemm_avx2_f32,
         .f32_rows = GEMM_AVX2_ROWS,
         .f32_cols = GEMM_AVX2_COLS,

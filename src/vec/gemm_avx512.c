@@ -2,11 +2,13 @@
  * has asked the processor for each of them. The float tile is 12 x 32: 24 sums, two registers of
  * weights, one of x. */
 #include "vec/gemm_internal.h"
+#include "vec/vec_internal.h"
 
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 #define GEMM_AVX512_ROWS 12
 #define GEMM_AVX512_COLS 32
@@ -91,6 +93,100 @@ static void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows) {
     default:
         gemm_avx512_f32_n(t, 12);
     }
+}
+
+/* Sixteen outputs of one row. */
+static inline void gemm_avx512_i8_end(const struct gemm_i8_tile *t, uint32_t r, size_t c,
+                                      __m512i sum) {
+    const __mmask16 mask = gemm_avx512_mask(t->cols > c ? t->cols - c : 0);
+    const __m512 scale =
+        _mm512_mul_ps(_mm512_set1_ps(t->x_scale[r]), _mm512_loadu_ps(t->w_scale + c));
+    sum = _mm512_sub_epi32(sum, _mm512_loadu_si512(t->w_sum + c));
+    const __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+    _mm512_mask_storeu_ps(t->y + r * t->y_stride + c, mask,
+                          _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, t->bias + c)));
+}
+
+/* What gcc's own product of bytes adds to. With __m512i, which counts in 64 bits, for the sums it
+ * copies each of them twice a step (gcc 12). */
+typedef int32_t gemm_avx512_i32 __attribute__((vector_size(64)));
+
+/* As gemm_avx512_f32_n(), four inputs a step. */
+__attribute__((always_inline)) static inline void gemm_avx512_i8_n(const struct gemm_i8_tile *t,
+                                                                   const uint32_t rows) {
+    gemm_avx512_i32 low[GEMM_AVX512_ROWS];
+    gemm_avx512_i32 high[GEMM_AVX512_ROWS];
+    GEMM_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+        low[r] = (gemm_avx512_i32){0};
+        high[r] = (gemm_avx512_i32){0};
+    }
+    const uint8_t *x = t->x;
+    const int8_t *w = t->w;
+    const size_t stride = t->x_stride;
+    for (size_t i = 0; i < t->fours; i++, x += 4, w += 4 * GEMM_AVX512_COLS) {
+        const __m512i w0 = _mm512_load_si512(w);
+        const __m512i w1 = _mm512_load_si512(w + 64);
+        GEMM_UNROLL
+        for (uint32_t r = 0; r < rows; r++) {
+            int32_t four = 0;
+            memcpy(&four, x + r * stride, sizeof four);
+            const __m512i x4 = _mm512_set1_epi32(four);
+            low[r] = (gemm_avx512_i32)_mm512_dpbusd_epi32((__m512i)low[r], x4, w0);
+            high[r] = (gemm_avx512_i32)_mm512_dpbusd_epi32((__m512i)high[r], x4, w1);
+        }
+    }
+    GEMM_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+        gemm_avx512_i8_end(t, r, 0, (__m512i)low[r]);
+        gemm_avx512_i8_end(t, r, 16, (__m512i)high[r]);
+    }
+}
+
+static void gemm_avx512_i8(const struct gemm_i8_tile *t, uint32_t rows) {
+    switch (rows) {
+    case 1:
+        gemm_avx512_i8_n(t, 1);
+        break;
+    case 2:
+        gemm_avx512_i8_n(t, 2);
+        break;
+    case 3:
+        gemm_avx512_i8_n(t, 3);
+        break;
+    case 4:
+        gemm_avx512_i8_n(t, 4);
+        break;
+    case 5:
+        gemm_avx512_i8_n(t, 5);
+        break;
+    case 6:
+        gemm_avx512_i8_n(t, 6);
+        break;
+    case 7:
+        gemm_avx512_i8_n(t, 7);
+        break;
+    case 8:
+        gemm_avx512_i8_n(t, 8);
+        break;
+    case 9:
+        gemm_avx512_i8_n(t, 9);
+        break;
+    case 10:
+        gemm_avx512_i8_n(t, 10);
+        break;
+    case 11:
+        gemm_avx512_i8_n(t, 11);
+        break;
+    default:
+        gemm_avx512_i8_n(t, 12);
+    }
+}
+
+static float gemm_avx512_i8_row(const float *x, size_t n, uint8_t *out) {
+    const float scale = vec_avx512_ops()->quantise_i8(x, n, (int8_t *)out);
+    gemm_add_128(out, n);
+    return scale;
 }
 
 static void gemm_avx512_add(float *y, const float *x, size_t n) {
@@ -186,6 +282,11 @@ const struct gemm_ops *gemm_avx512_ops(void) {
         .norm = gemm_avx512_norm,
         .gelu = gemm_avx512_gelu,
         .add = gemm_avx512_add,
+        .i8_tile = gemm_avx512_i8,
+        .i8_row = gemm_avx512_i8_row,
+        .i8_rows = GEMM_AVX512_ROWS,
+        .i8_cols = GEMM_AVX512_COLS,
+        .levels = 127,
         .f32_tile = gemm_avx512_f32,
         .f32_rows = GEMM_AVX512_ROWS,
         .f32_cols = GEMM_AVX512_COLS,

@@ -2,7 +2,10 @@
  * constants of the approximations, so that every table evaluates the same formulas.
  *
  * Packed floats: panels of f32_cols outputs, zeros past the last; within a panel, k steps of f32_cols
- * values. Tables: whether this machine may run one is asked through vec.c. Private to src/vec. */
+ * values. Packed bytes: panels of i8_cols outputs; within a panel, for each four inputs, i8_cols times
+ * four bytes, zeros past the last input and output; after all panels the outputs' scales, then offset
+ * times the sums of their bytes, both to the end of the last panel. Rows as bytes: rows of k bytes,
+ * each padded to a multiple of 64, then their scales. Tables: whether this machine may run one is asked through vec.c. Private to src/vec. */
 #ifndef U2I_VEC_GEMM_INTERNAL_H
 #define U2I_VEC_GEMM_INTERNAL_H
 
@@ -12,10 +15,10 @@
 #define GEMM_COLS_MAX 32u
 
 /* Before a loop over the rows of a tile, whose number is a constant there. gcc 12 unrolls such a loop
- * unasked, but after it has decided that the array of sums lives in memory; asked, it does so before.
- * clang 14 is the other way round. */
+ * unasked, but after it has decided that the array of sums lives in memory; clang 14 not if it is
+ * long. Asked, both do it in time. */
 #if defined(__clang__)
-#define GEMM_UNROLL
+#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define GEMM_UNROLL _Pragma("GCC unroll 16")
 #endif
@@ -31,6 +34,21 @@ struct gemm_tile {
     float *y;
     size_t y_stride;
     uint32_t cols; /* of y and base that there are: 1..f32_cols */
+};
+
+/* The same for bytes, all inputs at once. */
+struct gemm_i8_tile {
+    const uint8_t *x;
+    size_t x_stride;
+    const float *x_scale; /* of each row */
+    const int8_t *w;      /* the panel */
+    size_t fours;         /* inputs, in fours */
+    const float *w_scale; /* i8_cols, as the next */
+    const int32_t *w_sum; /* what is to be taken off each sum, since x has an offset */
+    const float *bias;    /* cols */
+    float *y;
+    size_t y_stride;
+    uint32_t cols; /* of y and bias that there are: 1..i8_cols */
 };
 
 /* GELU as max(x, 0) - u P(u) with u = min(|x|, GEMM_GELU_END), P ~ Phi(-u), the normal distribution's
@@ -61,6 +79,7 @@ static const float gemm_exp_poly[GEMM_EXP_DEGREE + 1] = {1.0f,
                                                          1.383683644e-03f};
 
 const struct gemm_ops *gemm_scalar_ops(void);
+const struct gemm_ops *gemm_scalar7_ops(void);
 const struct gemm_ops *gemm_avx2_ops(void);
 const struct gemm_ops *gemm_avx512_ops(void);
 const struct gemm_ops *gemm_neon_ops(void);
@@ -70,5 +89,13 @@ void gemm_scalar_softmax(float *x, size_t n);
 void gemm_scalar_norm(float *x, const float *gamma, const float *beta, size_t n, float eps);
 void gemm_scalar_gelu(float *x, size_t n);
 void gemm_scalar_add(float *y, const float *x, size_t n);
+void gemm_scalar_i8(const struct gemm_i8_tile *t, uint32_t rows);
+
+/* Bytes in -127..127 to the same plus 128. */
+static inline void gemm_add_128(uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        p[i] ^= 0x80;
+    }
+}
 
 #endif

@@ -1,8 +1,9 @@
 /* NEON, which every AArch64 has. The float tile is 8 x 8: sixteen sums, two registers of weights.
- * All but the product of floats is the scalar code.
+ * All but the product of floats and the bytes of rows is the scalar code.
  *
  * Speed was not measured: it is run under an emulator only (tools/qemu-neon.sh). */
 #include "vec/gemm_internal.h"
+#include "vec/vec_internal.h"
 
 #if defined(__aarch64__)
 
@@ -40,6 +41,12 @@ static void gemm_neon_f32(const struct gemm_tile *t, uint32_t rows) {
     }
 }
 
+static float gemm_neon_i8_row(const float *x, size_t n, uint8_t *out) {
+    const float scale = vec_neon_ops()->quantise_i8(x, n, (int8_t *)out);
+    gemm_add_128(out, n);
+    return scale;
+}
+
 const struct gemm_ops *gemm_neon_ops(void) {
     static const struct gemm_ops ops = {
         .name = "neon",
@@ -47,6 +54,11 @@ const struct gemm_ops *gemm_neon_ops(void) {
         .norm = gemm_scalar_norm,
         .gelu = gemm_scalar_gelu,
         .add = gemm_scalar_add,
+        .i8_tile = gemm_scalar_i8,
+        .i8_row = gemm_neon_i8_row,
+        .i8_rows = GEMM_NEON_ROWS,
+        .i8_cols = GEMM_NEON_COLS, /* as gemm_scalar_i8() has it */
+        .levels = 127,
         .f32_tile = gemm_neon_f32,
         .f32_rows = GEMM_NEON_ROWS,
         .f32_cols = GEMM_NEON_COLS,

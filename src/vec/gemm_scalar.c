@@ -2,6 +2,7 @@
  * and what runs where nothing else does. The float tile is 4 x 8. Where speed hardly matters, sums are
  * double and functions the C library's. */
 #include "vec/gemm_internal.h"
+#include "vec/vec_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -87,6 +88,44 @@ void gemm_scalar_add(float *y, const float *x, size_t n) {
     }
 }
 
+void gemm_scalar_i8(const struct gemm_i8_tile *t, uint32_t rows) {
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint8_t *x = t->x + r * t->x_stride;
+        const int8_t *w = t->w;
+        int32_t sum[GEMM_SCALAR_COLS] = {0};
+        for (size_t i = 0; i < t->fours; i++, x += 4) {
+            for (size_t c = 0; c < GEMM_SCALAR_COLS; c++, w += 4) {
+                sum[c] += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+            }
+        }
+        for (size_t c = 0; c < t->cols; c++) {
+            const float scale = t->x_scale[r] * t->w_scale[c];
+            t->y[r * t->y_stride + c] = (float)(sum[c] - t->w_sum[c]) * scale + t->bias[c];
+        }
+    }
+}
+
+static float gemm_scalar_i8_row(const float *x, size_t n, uint8_t *out) {
+    const float scale = vec_scalar_ops()->quantise_i8(x, n, (int8_t *)out);
+    gemm_add_128(out, n);
+    return scale;
+}
+
+/* With 7 bits, by the same rules as quantise_i8(). */
+static float gemm_scalar7_i8_row(const float *x, size_t n, uint8_t *out) {
+    float max = 0;
+    for (size_t i = 0; i < n; i++) {
+        max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
+    }
+    const bool zero = max < VEC_QUANTISE_MIN;
+    const float factor = zero ? 0 : 63 / max;
+    for (size_t i = 0; i < n; i++) {
+        const long rounded = lrintf(x[i] * factor);
+        out[i] = (uint8_t)(64 + (rounded > 63 ? 63 : rounded < -63 ? -63 : rounded));
+    }
+    return zero ? 0 : max / 63;
+}
+
 const struct gemm_ops *gemm_scalar_ops(void) {
     static const struct gemm_ops ops = {
         .name = "scalar",
@@ -94,6 +133,30 @@ const struct gemm_ops *gemm_scalar_ops(void) {
         .norm = gemm_scalar_norm,
         .gelu = gemm_scalar_gelu,
         .add = gemm_scalar_add,
+        .i8_tile = gemm_scalar_i8,
+        .i8_row = gemm_scalar_i8_row,
+        .i8_rows = GEMM_SCALAR_ROWS,
+        .i8_cols = GEMM_SCALAR_COLS,
+        .levels = 127,
+        .f32_tile = gemm_scalar_f32,
+        .f32_rows = GEMM_SCALAR_ROWS,
+        .f32_cols = GEMM_SCALAR_COLS,
+    };
+    return &ops;
+}
+
+const struct gemm_ops *gemm_scalar7_ops(void) {
+    static const struct gemm_ops ops = {
+        .name = "scalar7",
+        .softmax = gemm_scalar_softmax,
+        .norm = gemm_scalar_norm,
+        .gelu = gemm_scalar_gelu,
+        .add = gemm_scalar_add,
+        .i8_tile = gemm_scalar_i8,
+        .i8_row = gemm_scalar7_i8_row,
+        .i8_rows = GEMM_SCALAR_ROWS,
+        .i8_cols = GEMM_SCALAR_COLS,
+        .levels = 63,
         .f32_tile = gemm_scalar_f32,
         .f32_rows = GEMM_SCALAR_ROWS,
         .f32_cols = GEMM_SCALAR_COLS,

@@ -298,7 +298,144 @@ static bool gemm_gelu_and_add_change_exactly_n(const struct gemm_ops *ops) {
     return good;
 }
 
+/* A row by the rules of gemm.h: whole numbers in -levels..levels, and their scale. */
+static float gemm_quantise(const float *x, size_t n, int32_t levels, int32_t *out) {
+    float max = 0;
+    for (size_t i = 0; i < n; i++) {
+        max = fmaxf(max, fabsf(x[i]));
+    }
+    const bool zero = max < 1e-30f;
+    const float factor = zero ? 0 : (float)levels / max;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (int32_t)lrintf(x[i] * factor);
+    }
+    return zero ? 0 : max / (float)levels;
+}
+
+/* What the bytes of one test are and what they stand for. */
+struct gemm_bytes {
+    const float *x, *w, *bias;
+    int32_t *xs, *ws;
+    float *x_scales, *w_scales;
+};
+
+/* y[i][j] bit for bit as the definition has it, and as near the product as rounding to bytes allows. */
+static bool gemm_i8_value_is_right(const struct gemm_case *c, const struct gemm_bytes *b, size_t i,
+                                   size_t j, float got) {
+    const float *const x = b->x + i * (c->k + c->gap), *const w = b->w + j * (c->k + c->gap);
+    const float bias = b->bias == NULL ? 0 : b->bias[j];
+    const double half_x = b->x_scales[i] / 2.0, half_w = b->w_scales[j] / 2.0;
+    int64_t sum = 0;
+    double product = bias, allowed = 1e-6 * fabs(bias);
+    for (size_t l = 0; l < c->k; l++) {
+        sum += (int64_t)b->xs[i * c->k + l] * b->ws[j * c->k + l];
+        product += (double)x[l] * w[l];
+        allowed += half_x * fabs(w[l]) + half_w * fabs(x[l]) + half_x * half_w + 1e-45;
+    }
+    const float want = (float)(int32_t)sum * (b->x_scales[i] * b->w_scales[j]) + bias;
+    return sum == (int32_t)sum && got == want && fabs(got - product) <= allowed * 1.0001;
+}
+
+static bool gemm_i8_is_right(const struct gemm_ops *ops, const struct gemm_case *c,
+                             struct gemm_bytes *b, const float *y) {
+    const size_t stride = c->k + c->gap, out = c->n + c->gap;
+    bool good = true;
+    b->xs = alloc_array((size_t)c->m * c->k, sizeof *b->xs);
+    b->ws = alloc_array((size_t)c->n * c->k, sizeof *b->ws);
+    b->x_scales = alloc_array(c->m, sizeof *b->x_scales);
+    b->w_scales = alloc_array(c->n, sizeof *b->w_scales);
+    for (size_t i = 0; i < c->m; i++) {
+        b->x_scales[i] = gemm_quantise(b->x + i * stride, c->k, ops->levels, b->xs + i * c->k);
+    }
+    for (size_t j = 0; j < c->n; j++) {
+        b->w_scales[j] = gemm_quantise(b->w + j * stride, c->k, 127, b->ws + j * c->k);
+    }
+    for (size_t i = 0; i < c->m; i++) {
+        for (size_t j = 0; j < c->n; j++) {
+            good = good && gemm_i8_value_is_right(c, b, i, j, y[i * out + j]);
+        }
+        for (size_t j = c->n; j < out && i + 1 < c->m; j++) {
+            good = good && y[i * out + j] == GEMM_GUARD;
+        }
+    }
+    mem_free(b->xs);
+    mem_free(b->ws);
+    mem_free(b->x_scales);
+    mem_free(b->w_scales);
+    return good;
+}
+
+/* How the floats of a test are made, so that their bytes are anything or the ends. */
+enum gemm_fill { GEMM_ANY, GEMM_ENDS, GEMM_HIGH, GEMM_LOW, GEMM_ZERO, GEMM_FILLS };
+
+static void gemm_fill(struct rng *rng, float *x, size_t n, enum gemm_fill fill) {
+    for (size_t i = 0; i < n; i++) {
+        const float end = rng_below(rng, 2) == 0 ? 0.7f : -0.7f;
+        x[i] = fill == GEMM_ENDS   ? end
+               : fill == GEMM_HIGH ? 0.7f
+               : fill == GEMM_LOW  ? -0.7f
+               : fill == GEMM_ZERO ? 0
+                                   : x[i];
+    }
+}
+
+static bool gemm_i8_once(const struct gemm_ops *ops, struct rng *rng, const struct gemm_case *c,
+                         uint32_t fills) {
+    void *memory[6] = {NULL};
+    const size_t in = c->k + c->gap, out = c->n + c->gap;
+    const size_t x_floats = gemm_floats(c->m, in, c->k), w_floats = gemm_floats(c->n, in, c->k);
+    float *const x = gemm_random(rng, x_floats, rng_below(rng, 4), &memory[0]);
+    float *const w = gemm_random(rng, w_floats, rng_below(rng, 4), &memory[1]);
+    float *const bias = gemm_random(rng, c->n, rng_below(rng, 4), &memory[2]);
+    const size_t y_floats = gemm_floats(c->m, out, c->n);
+    float *const y = gemm_random(rng, y_floats, rng_below(rng, 4), &memory[3]);
+    void *const packed = gemm_aligned(gemm_i8_bytes(ops, c->n, c->k), &memory[4]);
+    void *const rows = gemm_aligned(gemm_i8_rows_bytes(c->m, c->k), &memory[5]);
+    gemm_fill(rng, x, x_floats, (enum gemm_fill)(fills % GEMM_FILLS));
+    gemm_fill(rng, w, w_floats, (enum gemm_fill)(fills / GEMM_FILLS % GEMM_FILLS));
+    for (size_t i = 0; i < y_floats; i++) {
+        y[i] = GEMM_GUARD;
+    }
+    gemm_i8_pack(ops, w, in, c->n, c->k, packed);
+    gemm_i8_rows(ops, x, in, c->m, c->k, rows);
+    const struct gemm_weights weights = {ops, c->n, c->k, packed, c->bias ? bias : NULL};
+    gemm_i8_run(&weights, rows, c->m, y, out);
+    struct gemm_bytes b = {.x = x, .w = w, .bias = weights.bias};
+    const bool good = gemm_i8_is_right(ops, c, &b, y);
+    for (size_t i = 0; i < 6; i++) {
+        mem_free(memory[i]);
+    }
+    return good || (printf("m %u, n %u, k %u: ", c->m, c->n, c->k),
+                    gemm_check_fail(ops, "i8", c->n, fills));
+}
+
+/* Whether the sums are exact shows in y, whose float holds any below 2^24. */
+static bool gemm_i8_is_the_product_of_bytes(const struct gemm_ops *ops) {
+    struct rng rng;
+    rng_seed(&rng, 5);
+    bool good = true;
+    for (uint32_t size = 0; size <= GEMM_SIZE_MAX; size++) {
+        for (uint32_t i = 0; i < 12; i++) {
+            const struct gemm_case c = gemm_small_case(&rng, size, i % 3);
+            good = gemm_i8_once(ops, &rng, &c, i < 6 ? 0 : rng_below(&rng, 25)) && good;
+        }
+    }
+    for (size_t i = 0; i < GEMM_SHAPES; i++) {
+        good = gemm_i8_once(ops, &rng, &gemm_shapes[i], 0) && good;
+    }
+    for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills++) {
+        const struct gemm_case ends = {5, 18, 1031, 1, true, false};
+        good = gemm_i8_once(ops, &rng, &ends, fills) && good;
+    }
+    const struct gemm_case longest = {2, 3, GEMM_K_MAX, 0, false, false};
+    for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills += 6) {
+        good = gemm_i8_once(ops, &rng, &longest, fills) && good;
+    }
+    return good;
+}
+
 static const struct gemm_check gemm_checks[] = {
+    {"i8 product is exact but for the bytes", gemm_i8_is_the_product_of_bytes},
     {"softmax is right for any range", gemm_softmax_is_right_for_any_range},
     {"layer norm is right for any mean", gemm_norm_is_right_for_any_mean},
     {"gelu is right everywhere", gemm_gelu_is_right_everywhere},
@@ -308,13 +445,14 @@ static const struct gemm_check gemm_checks[] = {
 
 /* Runs one check for every table of this machine; how many failed. */
 static int gemm_check_tables(const struct gemm_check *check) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "scalar7", "avx2", "avx512", "neon"};
     int failed = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct gemm_ops *const ops = gemm_named(names[i]);
-        if (ops != NULL && !check->holds(ops)) {
-            printf("%s: %s: broken\n", names[i], check->promise);
-            failed++;
+        if (ops != NULL) {
+            const bool good = check->holds(ops);
+            printf("%-7s %s: %s\n", names[i], check->promise, good ? "ok" : "broken");
+            failed += good ? 0 : 1;
         }
     }
     return failed;

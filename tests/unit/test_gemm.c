@@ -23,7 +23,9 @@ static void table_is_the_one_of_the_vectors(void **state) {
         const struct gemm_ops *const ops = gemm_named(names[i]);
         assert_int_equal(ops != NULL, vec_named(names[i]) != NULL);
         assert_true(ops == NULL || strcmp(ops->name, names[i]) == 0);
+        assert_true(ops == NULL || ops->levels == (strcmp(names[i], "avx2") == 0 ? 63 : 127));
     }
+    assert_int_equal(gemm_named("scalar7")->levels, 63);
 }
 
 int main(void) {
