@@ -32,6 +32,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-msse4.2;-mpclmul")
 endif()
 
+# A comparison may then be done for values that do not need it, which is what a vector is; the only
+# difference to see is a flag that nobody reads.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/gemm_scalar.c
+    PROPERTIES COMPILE_OPTIONS "-fno-trapping-math")
+
 # The SQL is kept as SQL and compiled in as a string.
 set(sql ${PROJECT_SOURCE_DIR}/src/store/sqlite/schema.sql)
 if(EXISTS ${sql})
