@@ -24,11 +24,18 @@ endforeach()
 # One file for each instruction set; the dispatcher decides at run time which may be called.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/vec_avx2.c
+        ${PROJECT_SOURCE_DIR}/src/vec/gemm_avx2.c
         PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-msse4.2;-mpclmul")
     set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/vec_avx512.c
+        ${PROJECT_SOURCE_DIR}/src/vec/gemm_avx512.c
         PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-msse4.2;-mpclmul")
 endif()
+
+# A comparison may then be done for values that do not need it, which is what a vector is; the only
+# difference to see is a flag that nobody reads.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/gemm_scalar.c
+    PROPERTIES COMPILE_OPTIONS "-fno-trapping-math")
 
 # The SQL is kept as SQL and compiled in as a string.
 set(sql ${PROJECT_SOURCE_DIR}/src/store/sqlite/schema.sql)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the vector kernels' checks (tests/unit/vec_checks.h) on AArch64: cross-compiled, statically
-# linked, under an emulator. Exits 0 with a message where the tools are missing
+# Runs the kernels' checks (tests/unit/vec_checks.h, gemm_checks.h) on AArch64: cross-compiled,
+# statically linked, under an emulator. Exits 0 with a message where the tools are missing
 # (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user).
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,12 +15,16 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/main.c" <<'C'
+#include "unit/gemm_checks.h"
 #include "unit/vec_checks.h"
 
 int main(void) {
-    int failed = vec_named("neon") == NULL;
+    int failed = vec_named("neon") == NULL || gemm_named("neon") == NULL;
     for (size_t i = 0; i < sizeof vec_checks / sizeof *vec_checks; i++) {
         failed += vec_check_tables(&vec_checks[i]);
+    }
+    for (size_t i = 0; i < sizeof gemm_checks / sizeof *gemm_checks; i++) {
+        failed += gemm_check_tables(&gemm_checks[i]);
     }
     printf("chosen: %s\n", vec_get()->name);
     return failed != 0;
