@@ -10,9 +10,9 @@ static const struct arg_spec init_args[] = {
 static const struct option_spec init_options[] = {
     {.name = "model",
      .value = "NAME",
-     .choices = "hash|none",
-     .help = "what makes vectors of text: hash (any language, no download), or none: items come "
-             "with their own vectors; default hash, and none when --dim is given"},
+     .help = "what makes vectors of text: hash (any language, no download), the path of a folder "
+             "with a BERT model (as ./all-MiniLM-L6-v2), or none: items come with their own "
+             "vectors; default hash, and none when --dim is given"},
     {.name = "dim", .value = "N", .help = "length of the vectors"},
     {.name = "preset",
      .letter = 'p',
@@ -29,6 +29,7 @@ static const struct option_spec init_options[] = {
 
 static const struct example init_examples[] = {
     {"u2i init shop.db", "a store that compares items by their text"},
+    {"u2i init shop.db --model ./all-MiniLM-L6-v2", "vectors by a model from Hugging Face"},
     {"u2i init vectors.db --dim 384", "a store for your own vectors of 384 numbers"},
     {"u2i init shop.db --preset ecommerce", "a shop: stock, prices, variants, buying again"},
     {"u2i init shop.db --set action.rent=4 --set half_life_s=2592000",

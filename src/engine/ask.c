@@ -76,9 +76,9 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
         U2I_TRY(
             filter_parse(q->filter, strlen(q->filter), q->params, q->params_n, &a->filter, err));
     }
-    const char *text = what == ENGINE_SEARCH                      ? q->text
-                       : what == ENGINE_RECOMMEND && a->e->embeds ? q->interests
-                                                                  : NULL;
+    const char *text = what == ENGINE_SEARCH                             ? q->text
+                       : what == ENGINE_RECOMMEND && embedding_can(a->e) ? q->interests
+                                                                         : NULL;
     if (text == NULL) {
         return U2I_OK;
     }

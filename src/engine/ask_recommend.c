@@ -66,7 +66,7 @@ static int ask_cold(struct ask *a, u2i_error_t *err) {
     if (a->text != NULL) {
         U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, ask_noise(a), err));
     }
-    if (a->n > 0 || a->user == STORE_NONE || !e->embeds) {
+    if (a->n > 0 || a->user == STORE_NONE || !embedding_can(e)) {
         return U2I_OK;
     }
     struct store_user user;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define EMBEDDING_BLOB         "embedder"
 #define EMBEDDING_PENDING_BLOB "embedder.pending"
@@ -23,12 +24,33 @@ struct embedding_header {
     uint32_t magic, number, items;
 };
 
+/* ---- Which embedder --------------------------------------------------------------------------- */
+
+/* "./all-MiniLM-L6-v2": a path, so that no folder is taken for a name. */
+static bool embedding_is_folder(const char *model) {
+    return model != NULL && strchr(model, '/') != NULL;
+}
+
+static int embedding_describe(struct embedder *e, char *name, size_t name_bytes, uint32_t *dim) {
+    *dim = e->dim;
+    (void)snprintf(name, name_bytes, "%s", e->name); /* fits: both are as long */
+    e->ops->close(e);
+    return U2I_OK;
+}
+
 int embedding_model(const char *model, uint32_t dim, char *name, size_t name_bytes,
                     uint32_t *name_dim, u2i_error_t *err) {
     const bool none = model == NULL ? dim != 0 : strcmp(model, "none") == 0;
+    struct embedder *e;
+    if (embedding_is_folder(model)) {
+        U2I_TRY(embed_bert_open(model, &e, err));
+        return embedding_describe(e, name, name_bytes, name_dim);
+    }
     if (model != NULL && !none && strcmp(model, "hash") != 0) {
-        return error_set(err, U2I_EEMBED, "there is no model \"%s\": use \"hash\" or \"none\"",
-                         model);
+        return error_set(err, U2I_EEMBED,
+                         "there is no model \"%s\": use \"hash\", \"none\", or the path of a "
+                         "model's folder, as ./%s",
+                         model, model);
     }
     if (none) {
         *name_dim = dim;
@@ -37,12 +59,72 @@ int embedding_model(const char *model, uint32_t dim, char *name, size_t name_byt
                    ? U2I_OK
                    : error_set(err, U2I_EINVAL, "model \"none\" needs a dim, the vectors' length");
     }
-    struct embedder *e;
     U2I_TRY(embed_hash_open(dim == 0 ? EMBED_HASH_DIM : dim, &e, err));
-    *name_dim = e->dim;
-    (void)snprintf(name, name_bytes, "%s", e->name);
-    e->ops->close(e);
-    return U2I_OK;
+    return embedding_describe(e, name, name_bytes, name_dim);
+}
+
+/* "hash" is asked for, "hash-512" is what a store has. */
+static bool embedding_is_model(const char *name, const char *wish) {
+    const size_t n = strlen(wish);
+    return n > 0 && strncmp(name, wish, n) == 0 && (name[n] == '\0' || name[n] == '-');
+}
+
+static bool embedding_is_hash(const char *model) {
+    unsigned dim;
+    char more;
+    return sscanf(model, "hash-%u%c", &dim, &more) == 1;
+}
+
+/* The folder is the store's model's, and from now on the setting says so. */
+static int embedding_check_folder(struct engine *e, const char *folder, u2i_error_t *err) {
+    char name[sizeof(e->store->model)];
+    char path[SETTINGS_PATH_MAX_BYTES + 1];
+    uint32_t dim;
+    U2I_TRY(embedding_model(folder, 0, name, sizeof(name), &dim, err));
+    if (strcmp(name, e->store->model) != 0) {
+        return error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is model %s",
+                         e->store->model, folder, name);
+    }
+    char *const whole = realpath(folder, NULL);
+    const size_t n = whole == NULL ? 0 : strlen(whole);
+    if (n > 0 && n < sizeof(path)) {
+        memcpy(path, whole, n + 1);
+    }
+    free(whole); /* realpath()'s own */
+    if (n == 0 || n >= sizeof(path)) {
+        return error_set(err, U2I_EINVAL, "the path of %s is not within 1..%d bytes", folder,
+                         SETTINGS_PATH_MAX_BYTES);
+    }
+    return e->readonly ? U2I_OK : e->ops->put_setting(e->store, "model_folder", path, err);
+}
+
+int embedding_check(struct engine *e, const char *model, u2i_error_t *err) {
+    if (embedding_is_folder(model)) {
+        return embedding_check_folder(e, model, err);
+    }
+    return model == NULL || embedding_is_model(e->store->model, model)
+               ? U2I_OK
+               : error_set(err, U2I_EEMBED, "the store was made with model \"%s\", not with \"%s\"",
+                           e->store->model, model);
+}
+
+/* As the store's model says, without what it has learnt. */
+static int embedding_new(const struct engine *e, struct embedder **out, u2i_error_t *err) {
+    if (embedding_is_hash(e->store->model)) {
+        return embed_hash_open(e->store->dim, out, err);
+    }
+    *out = NULL;
+    if (e->settings.model_folder[0] == '\0') {
+        return error_set(err, U2I_EEMBED,
+                         "the store's vectors are of model %s: the setting model_folder does not "
+                         "say where it lies",
+                         e->store->model);
+    }
+    return embed_bert_open(e->settings.model_folder, out, err);
+}
+
+static bool embedding_learns(const struct engine *e) {
+    return embedding_is_hash(e->store->model);
 }
 
 /* ---- The state in use ----------------------------------------------------------------------- */
@@ -53,8 +135,8 @@ static int embedding_load(struct engine *e, struct embedder **out, struct embedd
     struct buf blob = {0};
     *out = NULL;
     *h = (struct embedding_header){0};
-    int rc = embed_hash_open(e->store->dim, out, err);
-    if (rc == U2I_OK) {
+    int rc = embedding_new(e, out, err);
+    if (rc == U2I_OK && (*out)->ops->load != NULL) {
         rc = e->ops->get_blob(e->store, EMBEDDING_BLOB, &blob, err);
         if (rc == U2I_ENOTFOUND) {
             rc = U2I_OK; /* nothing learnt yet */
@@ -122,6 +204,10 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
         return error_set(err, U2I_EEMBED,
                          "the store has model \"none\": it takes vectors and cannot embed text");
     }
+    if (e->embedder == NULL) {
+        return error_set(err, e->embedding_error.code, "text cannot be embedded: %s",
+                         e->embedding_error.msg);
+    }
     (void)pthread_rwlock_rdlock(&e->embedding);
     const int rc = e->embedder->ops->embed(e->embedder, texts, n, out, err);
     if (number != NULL) {
@@ -178,7 +264,7 @@ static int embedding_announce(struct engine *e, uint32_t number, u2i_error_t *er
  * exchanged, so that every item written before is seen by the re-embedding that follows. */
 static int embedding_learn(struct engine *e, u2i_error_t *err) {
     struct learning l = {.err = err};
-    int rc = embed_hash_open(e->store->dim, &l.embedder, err);
+    int rc = embedding_new(e, &l.embedder, err);
     if (rc == U2I_OK) {
         rc = l.embedder->ops->learn_begin(l.embedder, err);
     }
@@ -318,7 +404,9 @@ static int embedding_catch_up(struct engine *e, u2i_progress_fn progress, void *
 static int embedding_renew(struct engine *e, u2i_progress_fn progress, void *ctx,
                            u2i_error_t *err) {
     U2I_TRY(engine_follow(e, err));
-    U2I_TRY(embedding_learn(e, err));
+    if (embedding_learns(e)) {
+        U2I_TRY(embedding_learn(e, err));
+    }
     return embedding_catch_up(e, progress, ctx, err);
 }
 
@@ -347,7 +435,7 @@ int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err) {
 int embedding_grow(struct engine *e, size_t put, u2i_error_t *err) {
     const uint32_t learnt = atomic_load(&e->learnt_items);
     const size_t since = atomic_fetch_add(&e->put_since_learnt, put) + put;
-    if (!e->embeds || learnt >= EMBEDDING_LEARN_TO ||
+    if (!e->embeds || !embedding_learns(e) || learnt >= EMBEDDING_LEARN_TO ||
         since < (learnt < EMBEDDING_LEARN_FROM ? EMBEDDING_LEARN_FROM : learnt)) {
         return U2I_OK;
     }
@@ -385,26 +473,41 @@ static int embedding_go_on(struct engine *e, u2i_error_t *err) {
     return rc;
 }
 
+/* A model that can't be opened is no reason to close a store: its vectors are there, only text can't become new
+ * ones. */
+static int embedding_without(struct engine *e, int rc, u2i_error_t *err) {
+    if (rc == U2I_ENOMEM || embedding_is_hash(e->store->model)) {
+        return rc;
+    }
+    e->embedding_error = *err;
+    log_line(&e->log, U2I_LOG_WARN, "no text can be embedded: %s", err->msg);
+    error_clear(err);
+    return U2I_OK;
+}
+
 int embedding_open(struct engine *e, u2i_error_t *err) {
+    struct embedder *fresh;
+    struct embedding_header h;
+    u2i_error_t why = {0};
     if (strcmp(e->store->model, "none") == 0) {
         return U2I_OK;
     }
-    struct embedder *fresh;
-    struct embedding_header h;
     e->embeds = true;
-    U2I_TRY(embedding_load(e, &fresh, &h, err));
-    if (strcmp(fresh->name, e->store->model) != 0) {
-        const int rc =
-            error_set(err, U2I_EEMBED, "the store's vectors are of model %s, this u2i has %s",
-                      e->store->model, fresh->name);
+    err = err == NULL ? &why : err;
+    int rc = embedding_load(e, &fresh, &h, err);
+    if (rc == U2I_OK && strcmp(fresh->name, e->store->model) != 0) {
+        rc = error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is %s",
+                       e->store->model,
+                       embedding_learns(e) ? "this u2i's" : e->settings.model_folder, fresh->name);
         fresh->ops->close(fresh);
-        return rc;
+    }
+    if (rc != U2I_OK) {
+        return embedding_without(e, rc, err);
     }
     embedding_exchange(e, fresh, h.number, h.items);
     if (!e->readonly && embedding_go_on(e, err) != U2I_OK) {
         /* The mark stays for the next open; the vectors that are there can be used meanwhile. */
-        log_line(&e->log, U2I_LOG_WARN, "a re-embedding is not finished: %s",
-                 err == NULL ? "" : err->msg);
+        log_line(&e->log, U2I_LOG_WARN, "a re-embedding is not finished: %s", err->msg);
         error_clear(err);
     }
     return U2I_OK;

@@ -40,19 +40,10 @@ static int engine_open_store(struct engine *e, const struct engine_options *opt,
     return engine_create_store(e, opt, &so, err);
 }
 
-/* "hash" is asked for, "hash-512" is what a store has. */
-static bool engine_is_model(const char *name, const char *wish) {
-    const size_t n = strlen(wish);
-    return n > 0 && strncmp(name, wish, n) == 0 && (name[n] == '\0' || name[n] == '-');
-}
-
 /* The caller's wishes against what the store has. */
-static int engine_check_model(const struct engine *e, const struct engine_options *opt,
+static int engine_check_model(struct engine *e, const struct engine_options *opt,
                               u2i_error_t *err) {
-    if (opt->model != NULL && !engine_is_model(e->store->model, opt->model)) {
-        return error_set(err, U2I_EEMBED, "%s was made with model \"%s\", not with \"%s\"",
-                         opt->location, e->store->model, opt->model);
-    }
+    U2I_TRY(embedding_check(e, opt->model, err));
     if (opt->dim != 0 && opt->dim != e->store->dim) {
         return error_set(err, U2I_EEMBED,
                          "%s has vectors of %u dimensions (model \"%s\"), not of %u", opt->location,

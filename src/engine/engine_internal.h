@@ -90,8 +90,9 @@ struct engine {
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
     pthread_rwlock_t embedding;
-    bool embeds; /* fixed at open; false: the vectors are the caller's */
-    struct embedder *embedder;
+    bool embeds;               /* fixed at open; false: the vectors are the caller's */
+    struct embedder *embedder; /* NULL: its model could not be opened, for this reason: */
+    u2i_error_t embedding_error;
     uint32_t embedding_number;         /* of the embedder's state; 0 = nothing learnt */
     _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
     _Atomic uint32_t learnt_items;     /* how many items the state was learnt from */
@@ -140,7 +141,13 @@ float popular_weight(const struct action *a); /* 0 = does not count */
 /* embedding.c */
 #define EMBEDDING_SETTING                                                                          \
     "internal.embedding" /* number of the newest state: tells other processes */
+/* The caller's wish for a model ("hash", "none", a folder; NULL = any) against what the store has. */
+int embedding_check(struct engine *e, const char *model, u2i_error_t *err);
 int embedding_open(struct engine *e, u2i_error_t *err);
+/* Whether text can be embedded: there may be a model that could not be opened. */
+static inline bool embedding_can(const struct engine *e) {
+    return e->embeds && e->embedder != NULL;
+}
 void embedding_close(struct engine *e);
 /* Takes in a state that another process has learnt; part of engine_refresh(). */
 int embedding_refresh(struct engine *e, u2i_error_t *err);

@@ -16,6 +16,7 @@ enum setting_type {
     SETTING_CHOICE,
     SETTING_ACTION,
     SETTING_NAMES,
+    SETTING_PATH,
     SETTING_RULES,
     SETTING_PARTS
 };
@@ -122,6 +123,14 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {"hybrid", "realtime", "offline"}},
+    {"model_folder",
+     "",
+     "where the model lies that makes vectors of text; holds for the next opening of the store",
+     SETTING_PATH,
+     AT(model_folder),
+     0,
+     0,
+     {0}},
     {"popular_blend",
      "0.5",
      "share of the recent count in popularity, 0..1",
@@ -415,6 +424,16 @@ static int setting_put_names(struct settings *s, const struct setting_def *d, co
     return U2I_OK;
 }
 
+static int setting_put_path(struct settings *s, const struct setting_def *d, const char *value,
+                            u2i_error_t *err) {
+    if (strlen(value) > SETTINGS_PATH_MAX_BYTES) {
+        return error_set(err, U2I_EINVAL, "%s of %zu bytes is over %d", d->name, strlen(value),
+                         SETTINGS_PATH_MAX_BYTES);
+    }
+    memcpy(setting_field(s, d), value, strlen(value) + 1);
+    return U2I_OK;
+}
+
 bool settings_protects(const struct settings *s, const char *attribute) {
     const size_t n = strlen(attribute);
     for (const char *p = s->protected; *p != '\0';) {
@@ -502,6 +521,8 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_action(s, d, value, err);
     case SETTING_NAMES:
         return setting_put_names(s, d, value, err);
+    case SETTING_PATH:
+        return setting_put_path(s, d, value, err);
     case SETTING_PARTS:
         return setting_put_parts(s, d, value, err);
     case SETTING_RULES:
@@ -526,6 +547,7 @@ static const char *setting_show(const struct settings *s, const struct setting_d
     case SETTING_ACTION:
         return *(const char *)field == '\0' ? "refuse" : field;
     case SETTING_NAMES:
+    case SETTING_PATH:
         return field;
     case SETTING_PARTS:
         setting_print_parts(*(const uint32_t *)field, scratch, SETTING_SCRATCH_BYTES);

@@ -18,6 +18,7 @@ struct action {
 };
 
 #define SETTINGS_NAMES_MAX_BYTES 1000
+#define SETTINGS_PATH_MAX_BYTES  1023
 
 /* Ranking rules, as text and parsed; both owned, NULL = none. */
 struct settings_rules {
@@ -45,10 +46,11 @@ struct settings {
     int mode;         /* enum settings_mode */
     double diversity; /* 0..1 */
     struct settings_rules rules;
-    char protected[SETTINGS_NAMES_MAX_BYTES + 1]; /* names of attributes, separated by spaces */
-    int train_auto;                               /* 0 off, 1 on */
-    uint32_t train_parts;                         /* bits 1u << enum model_part; 0 = all */
-    double train_after_events;                    /* share of the log that has to be new */
+    char model_folder[SETTINGS_PATH_MAX_BYTES + 1]; /* of the embedder; "" = it needs none */
+    char protected[SETTINGS_NAMES_MAX_BYTES + 1];   /* names of attributes, separated by spaces */
+    int train_auto;                                 /* 0 off, 1 on */
+    uint32_t train_parts;                           /* bits 1u << enum model_part; 0 = all */
+    double train_after_events;                      /* share of the log that has to be new */
 };
 
 int settings_init(struct settings *s, u2i_error_t *err); /* the defaults */
