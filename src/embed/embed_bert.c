@@ -1,6 +1,7 @@
 /* A BERT model in a folder as an embedder: the parts of a text are joined, cut into tokens (wordpiece.h), and pass through the
  * model (bert.h) some hundred tokens at a time, whatever texts they are of; what comes out is brought to unit
- * length.
+ * length. Many texts are shared out to all cores, each thread with a pass of its own: a vector is the same bits
+ * in any company.
  *
  * Opening reads everything but the weights: they are packed when the first text comes, so that a program that only asks for
  * recommendations never pays for them.
@@ -12,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "embed/bert.h"
 #include "embed/embed_folder.h"
 #include "embed/wordpiece.h"
@@ -23,8 +25,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EMBED_BERT_BATCH 512u /* tokens that pass together; a longer text passes alone */
-#define EMBED_BERT_EDGE  256u /* bytes at either end of a tensor that its checksum is of */
+#define EMBED_BERT_BATCH       512u /* tokens that pass together; a longer text passes alone */
+#define EMBED_BERT_BLOCK       32u  /* texts that a thread takes at once */
+#define EMBED_BERT_THREADS_MAX 64u
+#define EMBED_BERT_EDGE        256u /* bytes at either end of a tensor that its checksum is of */
 
 struct bert_embedder {
     struct embedder base;
@@ -56,16 +60,29 @@ static int embed_bert_weights(struct bert_embedder *e, const struct bert **out, 
 
 /* ---- Texts ------------------------------------------------------------------------------------ */
 
-struct embed_bert_work {
+struct embed_bert_job { /* one call */
     struct bert_embedder *e;
     const struct bert *bert;
+    const struct embed_text *texts;
+    size_t n;
+    float *out;
+    atomic_size_t next; /* text that nobody has taken */
+    pthread_mutex_t failing;
+    size_t failed; /* the first text that failed; n = none */
+    int rc;
+    u2i_error_t err;
+};
+
+struct embed_bert_work { /* one thread's */
+    const struct embed_bert_job *job;
     struct wordpiece_ids ids; /* of the texts of the batch */
     size_t *starts;           /* [texts + 1] in ids */
     size_t *texts, texts_n;   /* of the batch: which text it is */
     float *vectors;           /* [texts][dim] */
     struct buf joined;
-    float *out;
 };
+
+#define EMBED_BERT_TEXTS (EMBED_BERT_BATCH / 3 + 1) /* of a batch, three tokens each at least */
 
 /* "title\ncategory\ntext", of what is there: to the tokenizer a line's end is a space. */
 static void embed_bert_join(struct buf *out, const struct embed_text *t) {
@@ -82,18 +99,18 @@ static void embed_bert_join(struct buf *out, const struct embed_text *t) {
 }
 
 static int embed_bert_pass(struct embed_bert_work *w, u2i_error_t *err) {
-    const uint32_t dim = w->e->base.dim;
+    const uint32_t dim = w->job->e->base.dim;
     const struct bert_batch batch = {w->ids.list, w->starts, w->texts_n};
     if (w->texts_n == 0) {
         return U2I_OK;
     }
-    U2I_TRY(bert_run(w->bert, &batch, w->vectors, err));
+    U2I_TRY(bert_run(w->job->bert, &batch, w->vectors, err));
     for (size_t i = 0; i < w->texts_n; i++) {
         float *const v = w->vectors + i * dim;
         if (!vec_normalise(v, dim)) { /* not a number, or nothing: no vector is better than that */
             memset(v, 0, dim * sizeof *v);
         }
-        memcpy(w->out + w->texts[i] * dim, v, dim * sizeof *v);
+        memcpy(w->job->out + w->texts[i] * dim, v, dim * sizeof *v);
     }
     w->texts_n = 0;
     w->ids.n = 0;
@@ -102,19 +119,17 @@ static int embed_bert_pass(struct embed_bert_work *w, u2i_error_t *err) {
 
 /* The text's tokens go to the batch; first the batch passes, if they would be too many. A text without tokens keeps the
  * zeros that are in its place. */
-static int embed_bert_add(struct embed_bert_work *w, const struct embed_text *text, size_t i,
-                          u2i_error_t *err) {
-    embed_bert_join(&w->joined, text);
+static int embed_bert_add(struct embed_bert_work *w, size_t i, u2i_error_t *err) {
+    const struct bert_embedder *const e = w->job->e;
+    embed_bert_join(&w->joined, &w->job->texts[i]);
     if (w->joined.failed) {
         return error_oom(err);
     }
     const size_t before = w->ids.n;
-    const int rc = wordpiece_encode(w->e->words, w->joined.len == 0 ? "" : w->joined.data,
-                                    w->joined.len, w->e->config.tokens_max, &w->ids, err);
+    const int rc = wordpiece_encode(e->words, w->joined.len == 0 ? "" : w->joined.data,
+                                    w->joined.len, e->config.tokens_max, &w->ids, err);
     if (rc != U2I_OK) {
-        if (err != NULL) {
-            err->offset = (int32_t)i;
-        }
+        err->offset = (int32_t)i;
         return rc;
     }
     const size_t n = w->ids.n - before;
@@ -133,30 +148,97 @@ static int embed_bert_add(struct embed_bert_work *w, const struct embed_text *te
     return U2I_OK;
 }
 
+/* ---- Threads ---------------------------------------------------------------------------------- */
+
+static int embed_bert_work_new(struct embed_bert_work *w, u2i_error_t *err) {
+    w->starts = alloc_array(EMBED_BERT_TEXTS + 1, sizeof *w->starts);
+    w->texts = alloc_array(EMBED_BERT_TEXTS, sizeof *w->texts);
+    w->vectors = alloc_array((size_t)EMBED_BERT_TEXTS * w->job->e->base.dim, sizeof *w->vectors);
+    if (w->starts == NULL || w->texts == NULL || w->vectors == NULL) {
+        return error_oom(err);
+    }
+    w->starts[0] = 0;
+    return U2I_OK;
+}
+
+static void embed_bert_work_free(struct embed_bert_work *w) {
+    buf_free(&w->joined);
+    mem_free(w->ids.list);
+    mem_free(w->vectors);
+    mem_free(w->texts);
+    mem_free(w->starts);
+}
+
+/* The failure that the caller hears of is that of the first text, whoever was faster. */
+static void embed_bert_fail(struct embed_bert_job *job, size_t text, int rc,
+                            const u2i_error_t *err) {
+    (void)pthread_mutex_lock(&job->failing);
+    if (job->rc == U2I_OK || text < job->failed) {
+        job->rc = rc;
+        job->failed = text;
+        job->err = *err;
+    }
+    (void)pthread_mutex_unlock(&job->failing);
+    atomic_store(&job->next, job->n); /* the others may stop */
+}
+
+static void *embed_bert_thread(void *arg) {
+    struct embed_bert_job *const job = arg;
+    struct embed_bert_work w = {.job = job};
+    u2i_error_t err = {0};
+    size_t at = job->n;
+    int rc = embed_bert_work_new(&w, &err);
+    while (rc == U2I_OK) {
+        at = atomic_fetch_add(&job->next, EMBED_BERT_BLOCK);
+        const size_t end =
+            at < job->n && job->n - at > EMBED_BERT_BLOCK ? at + EMBED_BERT_BLOCK : job->n;
+        if (at >= job->n) {
+            rc = embed_bert_pass(&w, &err);
+            break;
+        }
+        for (; at < end && rc == U2I_OK; at += rc == U2I_OK) {
+            rc = embed_bert_add(&w, at, &err);
+        }
+    }
+    if (rc != U2I_OK) {
+        embed_bert_fail(job, at, rc, &err);
+    }
+    embed_bert_work_free(&w);
+    return NULL;
+}
+
+static void embed_bert_run(struct embed_bert_job *job) {
+    pthread_t threads[EMBED_BERT_THREADS_MAX];
+    const size_t blocks = (job->n + EMBED_BERT_BLOCK - 1) / EMBED_BERT_BLOCK;
+    const size_t cores = thread_cores();
+    size_t wanted = blocks < cores ? blocks : cores;
+    wanted = wanted < EMBED_BERT_THREADS_MAX ? wanted : EMBED_BERT_THREADS_MAX;
+    size_t started = 0;
+    while (started + 1 < wanted &&
+           thread_start(&threads[started], "u2i-embed", embed_bert_thread, job) == U2I_OK) {
+        started++;
+    }
+    (void)embed_bert_thread(job);
+    for (size_t i = 0; i < started; i++) {
+        (void)pthread_join(threads[i], NULL); /* can only fail when misused */
+    }
+}
+
 static int embed_bert_embed(const struct embedder *base, const struct embed_text *texts, size_t n,
                             float *out, u2i_error_t *err) {
-    struct embed_bert_work w = {.e = (struct bert_embedder *)(uintptr_t)base, .out = out};
-    U2I_TRY(embed_bert_weights(w.e, &w.bert, err)); /* made once: an embedder is as good as const */
-    w.starts = alloc_array(n + 1, sizeof *w.starts);
-    w.texts = alloc_array(n, sizeof *w.texts);
-    w.vectors = alloc_array(n * base->dim, sizeof *w.vectors);
-    int rc = w.starts == NULL || w.texts == NULL || w.vectors == NULL ? error_oom(err) : U2I_OK;
-    if (rc == U2I_OK) {
-        w.starts[0] = 0;
-        memset(out, 0, n * base->dim * sizeof *out);
+    struct embed_bert_job job = {.e = (struct bert_embedder *)(uintptr_t)base, /* packs once */
+                                 .texts = texts,
+                                 .n = n,
+                                 .out = out};
+    U2I_TRY(embed_bert_weights(job.e, &job.bert, err));
+    (void)pthread_mutex_init(&job.failing, NULL); /* the default kind: nothing can fail */
+    memset(out, 0, n * base->dim * sizeof *out);
+    embed_bert_run(&job);
+    (void)pthread_mutex_destroy(&job.failing);
+    if (job.rc != U2I_OK && err != NULL) {
+        *err = job.err;
     }
-    for (size_t i = 0; i < n && rc == U2I_OK; i++) {
-        rc = embed_bert_add(&w, &texts[i], i, err);
-    }
-    if (rc == U2I_OK) {
-        rc = embed_bert_pass(&w, err);
-    }
-    buf_free(&w.joined);
-    mem_free(w.ids.list);
-    mem_free(w.vectors);
-    mem_free(w.texts);
-    mem_free(w.starts);
-    return rc;
+    return job.rc;
 }
 
 /* ---- Opening ---------------------------------------------------------------------------------- */

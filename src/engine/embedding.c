@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -78,20 +79,14 @@ static bool embedding_is_hash(const char *model) {
 /* The folder is the store's model's, and from now on the setting says so. */
 static int embedding_check_folder(struct engine *e, const char *folder, u2i_error_t *err) {
     char name[sizeof(e->store->model)];
-    char path[SETTINGS_PATH_MAX_BYTES + 1];
+    char path[PATH_MAX];
     uint32_t dim;
     U2I_TRY(embedding_model(folder, 0, name, sizeof(name), &dim, err));
     if (strcmp(name, e->store->model) != 0) {
         return error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is model %s",
                          e->store->model, folder, name);
     }
-    char *const whole = realpath(folder, NULL);
-    const size_t n = whole == NULL ? 0 : strlen(whole);
-    if (n > 0 && n < sizeof(path)) {
-        memcpy(path, whole, n + 1);
-    }
-    free(whole); /* realpath()'s own */
-    if (n == 0 || n >= sizeof(path)) {
+    if (realpath(folder, path) == NULL || strlen(path) > SETTINGS_PATH_MAX_BYTES) {
         return error_set(err, U2I_EINVAL, "the path of %s is not within 1..%d bytes", folder,
                          SETTINGS_PATH_MAX_BYTES);
     }
