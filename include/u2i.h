@@ -112,9 +112,9 @@ typedef struct u2i_options {
     size_t struct_size;
     uint32_t flags;    /* U2I_OPEN_* */
     uint32_t dim;      /* vector length, fixed at creation; 0 = the store's, or the model's */
-    const char *model; /* "hash" (text, no download) or "none" (the caller's vectors); fixed at
-                          creation. NULL = the store's; in a new store "none" if dim is given,
-                          else "hash" */
+    const char *model; /* "hash" (text, no download), the path of a folder with a BERT model (with
+                          a '/' in it), or "none" (the caller's vectors); fixed at creation. NULL
+                          = the store's; in a new store "none" if dim is given, else "hash" */
     u2i_log_fn log;    /* NULL = silent */
     void *log_ctx;
 } u2i_options_t;

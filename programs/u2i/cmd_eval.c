@@ -54,6 +54,10 @@ static const struct option_spec eval_options[] = {
      .value = "FILE",
      .file = true,
      .help = "draw quality against time per answer, as SVG"},
+    {.name = "model",
+     .value = "NAME",
+     .help = "what makes vectors of text: hash, or the path of a model's folder, see u2i init; "
+             "default hash"},
     {.name = "store",
      .value = "FILE",
      .file = true,

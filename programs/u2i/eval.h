@@ -115,7 +115,7 @@ struct eval_options {
     size_t variants_n;
     const char *folders[EVAL_SPLITS_MAX];
     size_t splits_n;
-    const char *store, *out, *per_user, *plot;
+    const char *store, *model, *out, *per_user, *plot;
     json_t *action_map;
     uint64_t threads, samples, seed, limit;
     size_t metric; /* enum eval_metric that is compared */

@@ -192,6 +192,7 @@ int eval_options_read(struct eval_options *o, const struct args *args) {
         o->metric++;
     }
     o->store = args_value(args, "store");
+    o->model = args_value(args, "model");
     o->out = args_value(args, "out");
     o->per_user = args_value(args, "per-user");
     o->plot = args_value(args, "plot");

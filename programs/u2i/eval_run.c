@@ -123,6 +123,7 @@ static int eval_open(const struct eval_options *o, u2i_t **store) {
     u2i_options_t opt = U2I_OPTIONS_INIT;
     u2i_error_t err;
     opt.flags = U2I_OPEN_NEW;
+    opt.model = o->model;
     const char *const location = o->store == NULL ? ":memory:" : o->store;
     const int rc = u2i_open(location, &opt, store, &err);
     return rc == U2I_OK ? CLI_OK : cli_fail(&err, location);
