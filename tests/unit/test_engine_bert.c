@@ -1,0 +1,158 @@
+/* A store whose vectors a BERT model makes, through the public API: the folder is remembered, another model in its place is
+ * noticed, and a store whose model is gone goes on with the vectors that it has. */
+#include "shop.h"
+
+#include "model_folder.h"
+
+static void put_vocabulary(const struct folder *f) {
+    folder_put(f, "config.json", TINY_CONFIG);
+    folder_put(f, "vocab.txt",
+               "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\ngreen\nblue\nround\nsquare\nthing\n");
+}
+
+static struct folder make_tiny(void) {
+    const struct folder f = folder_make();
+    const struct tiny how = {0};
+    put_vocabulary(&f);
+    tiny_save(&f, &how);
+    return f;
+}
+
+static void put_things(u2i_t *u) {
+    static const char *const titles[] = {"red round thing", "green round thing",
+                                         "blue square thing"};
+    for (size_t i = 0; i < 3; i++) {
+        const u2i_item_t item = {.id = titles[i], .title = titles[i]};
+        u2i_error_t err;
+        shop_ok(u2i_put_items(u, &item, 1, sizeof(item), &err), &err);
+    }
+}
+
+static size_t found(u2i_t *u, const char *text, u2i_error_t *err) {
+    u2i_query_t q = U2I_QUERY_INIT;
+    u2i_result_t *r = NULL;
+    q.text = text;
+    q.limit = 3;
+    const int rc = u2i_search(u, &q, &r, err);
+    const size_t n = rc == U2I_OK ? u2i_result_count(r) : 0;
+    if (n > 0) {
+        assert_string_equal(u2i_result_hit(r, 0)->id, text);
+    }
+    u2i_result_free(r);
+    return n;
+}
+
+static u2i_t *open_as(const char *path, const char *model, u2i_error_t *err) {
+    u2i_options_t opt = U2I_OPTIONS_INIT;
+    u2i_t *u = NULL;
+    opt.model = model;
+    (void)u2i_open(path, &opt, &u, err); /* NULL tells */
+    return u;
+}
+
+static void the_store_remembers_its_model(void **state) {
+    (void)state;
+    char path[256], folder[256];
+    u2i_error_t err;
+    u2i_stats_t stats = U2I_STATS_INIT;
+    const struct folder f = make_tiny();
+    shop_path(path, sizeof(path));
+    u2i_t *u = open_as(path, f.path, &err);
+    assert_non_null(u);
+    shop_ok(u2i_stats(u, &stats, &err), &err);
+    assert_int_equal(stats.dim, TINY_HIDDEN);
+    assert_non_null(strstr(stats.model, strrchr(f.path, '/') + 1));
+    put_things(u);
+    assert_int_equal(found(u, "red round thing", &err), 3);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    u = open_as(path, NULL, &err);
+    assert_non_null(u);
+    assert_int_equal(found(u, "blue square thing", &err), 3);
+    shop_ok(u2i_get_setting(u, "model_folder", folder, sizeof(folder), &err), &err);
+    assert_string_equal(folder, f.path);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    folder_remove(&f);
+    shop_remove(path);
+}
+
+static void a_store_whose_model_is_gone_goes_on(void **state) {
+    (void)state;
+    char path[256];
+    u2i_error_t err;
+    const struct folder f = make_tiny();
+    shop_path(path, sizeof(path));
+    u2i_t *u = open_as(path, f.path, &err);
+    assert_non_null(u);
+    put_things(u);
+    shop_event(u, "me", "like", "red round thing", 1600000000000);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    folder_remove(&f);
+    u = open_as(path, NULL, &err);
+    assert_non_null(u);
+    u2i_result_t *r = shop_recommend(u, "me");
+    assert_int_equal(u2i_result_count(r), 2);
+    u2i_result_free(r);
+    r = shop_recommend(u, "nobody");
+    assert_int_equal(u2i_result_count(r), 3);
+    u2i_result_free(r);
+    assert_int_equal(found(u, "red round thing", &err), 0);
+    assert_int_equal(err.code, U2I_ENOTFOUND);
+    assert_non_null(strstr(err.msg, "text cannot be embedded"));
+    const u2i_item_t item = {.id = "new", .title = "green thing"};
+    assert_int_equal(u2i_put_items(u, &item, 1, sizeof(item), &err), U2I_ENOTFOUND);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    shop_remove(path);
+}
+
+static void another_model_is_noticed(void **state) {
+    (void)state;
+    char path[256];
+    u2i_error_t err;
+    const struct folder f = make_tiny();
+    const struct folder other = folder_make();
+    const struct tiny halves = {.dtype = "F16"};
+    put_vocabulary(&other);
+    tiny_save(&other, &halves);
+    shop_path(path, sizeof(path));
+    u2i_t *u = open_as(path, f.path, &err);
+    assert_non_null(u);
+    put_things(u);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    assert_null(open_as(path, other.path, &err)); /* whoever says which one means it */
+    assert_int_equal(err.code, U2I_EEMBED);
+    assert_non_null(strstr(err.msg, strrchr(other.path, '/') + 1));
+    assert_null(open_as(path, "hash", &err));
+    assert_int_equal(err.code, U2I_EEMBED);
+    tiny_save(&f, &halves); /* in its place: only text is refused */
+    u = open_as(path, NULL, &err);
+    assert_non_null(u);
+    assert_int_equal(found(u, "red round thing", &err), 0);
+    assert_int_equal(err.code, U2I_EEMBED);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    folder_remove(&f);
+    folder_remove(&other);
+    shop_remove(path);
+}
+
+static void what_is_no_model_makes_no_store(void **state) {
+    (void)state;
+    char path[256];
+    u2i_error_t err;
+    shop_path(path, sizeof(path));
+    assert_null(open_as(path, "bert", &err));
+    assert_int_equal(err.code, U2I_EEMBED);
+    assert_non_null(strstr(err.msg, "./bert"));
+    assert_null(open_as(path, "./nowhere", &err));
+    assert_int_equal(err.code, U2I_ENOTFOUND);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_store_remembers_its_model),
+        cmocka_unit_test(a_store_whose_model_is_gone_goes_on),
+        cmocka_unit_test(another_model_is_noticed),
+        cmocka_unit_test(what_is_no_model_makes_no_store),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
