@@ -176,14 +176,14 @@ static bool bench_rows(uint32_t m, uint32_t rounds) {
 }
 
 static double time_rows(const struct gemm_ops *ops, int what, float *x, size_t n) {
-    static const float ones[384];
+    static const float zeros[384];
     const double start = seconds();
     switch (what) {
     case 0:
         ops->softmax(x, n);
         break;
     case 1:
-        ops->norm(x, ones, ones, n, 1e-12f);
+        ops->norm(x, zeros, zeros, n, 1e-12f);
         break;
     default:
         ops->gelu(x, n);

@@ -7,7 +7,7 @@
  *
  * What is promised for each table, and tested against double:
  *   f32      |error| <= 2e-6 * (|bias| + sum |x_i w_i|) for k <= 4096 on random values of one sign or
- *            both (2.5e-5 is the most that rounding could do to contrived ones); sums are
+ *            both (5e-5 is the most that rounding could do to contrived ones); sums are
  *            re-associated, so tables differ by rounding
  *   softmax  |error| <= 2e-6 * exact + 2e-7, and sums to 1 within 1e-5; 1 <= n <= 4096
  *   norm     |error| <= 1e-5 * |gamma| * (1 + |x_i| / sigma) + 1e-6 * |beta|, where
