@@ -1,6 +1,6 @@
 /* How fast one core multiplies rows by a packed weight matrix, for the shapes of small transformers,
  * beside the most that it can do: a loop of nothing but fused multiply-additions of the same width.
- * 128 rows are a long text, 12 a query. The best of several rounds, since others use the machine.
+ * 128 rows are a long text, 12 a query. And what stands between products, nanoseconds a value. The best of several rounds, since others use the machine.
  *
  * usage: bench_gemm [--smoke]      prints `metric NAME VALUE` lines, 10^9 operations a second: a
  * multiplication and an addition are two. U2I_SIMD chooses the kernels. */
@@ -175,11 +175,47 @@ static bool bench_rows(uint32_t m, uint32_t rounds) {
     return ok;
 }
 
+static double time_rows(const struct gemm_ops *ops, int what, float *x, size_t n) {
+    static const float zeros[384];
+    const double start = seconds();
+    switch (what) {
+    case 0:
+        ops->softmax(x, n);
+        break;
+    case 1:
+        ops->norm(x, zeros, zeros, n, 1e-12f);
+        break;
+    default:
+        ops->gelu(x, n);
+    }
+    return seconds() - start;
+}
+
+static void bench_between(uint32_t rounds) {
+    static const struct {
+        const char *name;
+        size_t n;
+    } parts[] = {{"softmax_128", 128}, {"norm_384", 384}, {"gelu_1536", 1536}};
+    for (int what = 0; what < 3; what++) {
+        double best = 1e9;
+        for (uint32_t i = 0; i <= rounds; i++) {
+            float x[1536];
+            for (size_t j = 0; j < parts[what].n; j++) {
+                x[j] = (float)((j * 37 + i) % 101) / 25 - 2;
+            }
+            const double took = time_rows(gemm_get(), what, x, parts[what].n);
+            best = took < best ? took : best;
+        }
+        printf("metric gemm_%s_ns %.3f\n", parts[what].name, best * 1e9 / (double)parts[what].n);
+    }
+}
+
 int main(int argc, char **argv) {
     const bool smoke = argc > 1 && strcmp(argv[1], "--smoke") == 0;
     const uint32_t rounds = smoke ? 1 : 300;
     const char *const isa = gemm_get()->name;
     printf("# %s, one thread, weights n x k, the best of %u calls\n", isa, rounds);
     printf("metric gemm_peak_f32_gflops %.1f\n", peak(isa, rounds));
+    bench_between(rounds);
     return bench_rows(128, rounds) && bench_rows(12, rounds) ? 0 : 1;
 }

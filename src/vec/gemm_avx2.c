@@ -1,5 +1,6 @@
 /* AVX2 + FMA. Compiled with those instructions switched on; called only after vec.c has asked the
- * processor. The float tile is 6 x 16: twelve sums, two registers of weights, one of x. */
+ * processor. The float tile is 6 x 16: twelve sums, two registers of weights, one of x. The tile of
+ * bytes is 4 x 16, since products of bytes need two registers more. For speed see gemm_avx512.c. */
 #include "vec/gemm_internal.h"
 #include "vec/vec_internal.h"
 

@@ -1,6 +1,18 @@
 /* AVX-512 F, BW, VL, DQ and VNNI. Compiled with those instructions switched on; called only after vec.c
- * has asked the processor for each of them. The float tile is 12 x 32: 24 sums, two registers of
- * weights, one of x. */
+ * has asked the processor for each of them. The tiles are 12 x 32: 24 sums, two registers of weights,
+ * one of x. The ends of rows are masked loads and stores: lanes that are off are not touched.
+ *
+ * `bench_gemm`, one core of an AMD Zen 5 server (EPYC, family 26), gcc 12 -O3, the best of 300 calls
+ * while others used the machine; 10^9 operations a second over four shapes of weights (384 x 384, 1536
+ * x 384, 384 x 1536, 1024 x 1024), 128 rows and 12 alike within 3 %:
+ *
+ *              only FMA   floats   bytes        ns a value: softmax 128   norm 384   gelu
+ *     AVX-512     270       255      890                       0.47          0.26     0.17
+ *     AVX2        135       127      242                       0.55          0.34     0.29
+ *     scalar       -         44       11                       4.0           1.5      1.4
+ *
+ * clang 14 is within 3 % of that. In the loops of all tiles neither compiler leaves a sum in memory;
+ * see GEMM_UNROLL and gemm_avx512_i32 for what that took. */
 #include "vec/gemm_internal.h"
 #include "vec/vec_internal.h"
 

@@ -12,7 +12,7 @@
 
 /* Four floats, which gcc and clang add and multiply as one value on every machine: left to itself, gcc
  * 12 turns the loops below over the inputs and is three times slower. */
-typedef float gemm_four __attribute__((vector_size(16)));
+typedef float gemm_four __attribute__((vector_size(16), may_alias));
 
 /* Rows past the last one of the tile repeat it: one kernel for every number of rows. */
 static void gemm_scalar_f32(const struct gemm_tile *t, uint32_t rows) {

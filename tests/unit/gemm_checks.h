@@ -25,6 +25,7 @@ struct gemm_check {
 struct gemm_case {
     uint32_t m, n, k, gap;
     bool bias, transposed;
+    bool positive; /* all of x and the weights, where rounding errors add up most */
 };
 
 static bool gemm_check_fail(const struct gemm_ops *ops, const char *what, size_t n, size_t at) {
@@ -40,6 +41,12 @@ static float *gemm_random(struct rng *rng, size_t n, size_t shift, void **memory
         base[i] = (float)(rng_unit(rng) * 2 - 1);
     }
     return base == NULL ? NULL : base + shift;
+}
+
+static void gemm_make_positive(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        x[i] = fabsf(x[i]);
+    }
 }
 
 static size_t gemm_floats(size_t rows, size_t stride, size_t row) {
@@ -80,17 +87,21 @@ static bool gemm_f32_is_right(const struct gemm_case *c, const float *x, const f
 static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const struct gemm_case *c) {
     void *memory[5] = {NULL};
     const size_t in = c->k + c->gap, out = c->n + c->gap;
-    const float *const x =
-        gemm_random(rng, gemm_floats(c->m, in, c->k), rng_below(rng, 4), &memory[0]);
-    const float *const w =
-        gemm_random(rng, c->transposed ? gemm_floats(c->k, out, c->n) : gemm_floats(c->n, in, c->k),
-                    rng_below(rng, 4), &memory[1]);
+    const size_t x_floats = gemm_floats(c->m, in, c->k);
+    const size_t w_floats =
+        c->transposed ? gemm_floats(c->k, out, c->n) : gemm_floats(c->n, in, c->k);
+    float *const x = gemm_random(rng, x_floats, rng_below(rng, 4), &memory[0]);
+    float *const w = gemm_random(rng, w_floats, rng_below(rng, 4), &memory[1]);
     const float *const bias = gemm_random(rng, c->n, rng_below(rng, 4), &memory[2]);
     const size_t y_floats = gemm_floats(c->m, out, c->n);
     float *const y = gemm_random(rng, y_floats, rng_below(rng, 4), &memory[3]);
     void *const packed = gemm_aligned(gemm_f32_bytes(ops, c->n, c->k), &memory[4]);
     for (size_t i = 0; i < y_floats; i++) {
         y[i] = GEMM_GUARD;
+    }
+    if (c->positive) {
+        gemm_make_positive(x, x_floats);
+        gemm_make_positive(w, w_floats);
     }
     if (c->transposed) {
         gemm_f32_pack_transposed(ops, w, out, c->n, c->k, packed);
@@ -109,9 +120,12 @@ static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const str
 
 /* Shapes at the edges of blocks, slices and panels, and those of real models. */
 static const struct gemm_case gemm_shapes[] = {
-    {0, 5, 5, 0, true, false},      {1, 1, 1, 0, false, false},    {12, 384, 384, 0, true, false},
-    {13, 97, 1539, 3, true, false}, {193, 33, 385, 1, true, true}, {12, 70, 4096, 0, false, false},
-    {7, 40, 768, 5, true, false},   {400, 5, 70, 2, false, true},  {25, 100, 383, 0, true, true},
+    {0, 5, 5, 0, true, false, false},       {1, 1, 1, 0, false, false, false},
+    {12, 384, 384, 0, true, false, false},  {13, 40, 384, 0, true, true, true},
+    {13, 97, 1539, 3, true, false, false},  {193, 33, 385, 1, true, true, false},
+    {12, 70, 4096, 0, false, false, false}, {12, 70, 4096, 1, false, false, true},
+    {7, 40, 768, 5, true, false, false},    {400, 5, 70, 2, false, true, false},
+    {25, 100, 383, 0, true, true, false},
 };
 enum { GEMM_SHAPES = sizeof gemm_shapes / sizeof *gemm_shapes };
 
@@ -424,10 +438,10 @@ static bool gemm_i8_is_the_product_of_bytes(const struct gemm_ops *ops) {
         good = gemm_i8_once(ops, &rng, &gemm_shapes[i], 0) && good;
     }
     for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills++) {
-        const struct gemm_case ends = {5, 18, 1031, 1, true, false};
+        const struct gemm_case ends = {5, 18, 1031, 1, true, false, false};
         good = gemm_i8_once(ops, &rng, &ends, fills) && good;
     }
-    const struct gemm_case longest = {2, 3, GEMM_K_MAX, 0, false, false};
+    const struct gemm_case longest = {2, 3, GEMM_K_MAX, 0, false, false, false};
     for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills += 6) {
         good = gemm_i8_once(ops, &rng, &longest, fills) && good;
     }
