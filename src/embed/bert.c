@@ -45,6 +45,10 @@ struct bert {
     size_t values_n;
 };
 
+static size_t bert_round(size_t bytes) {
+    return (bytes + BERT_ALIGN - 1) / BERT_ALIGN * BERT_ALIGN;
+}
+
 /* ---- Reading weights -------------------------------------------------------------------------- */
 
 struct bert_loading {
@@ -98,7 +102,7 @@ static void bert_pack(const struct bert_loading *l, uint32_t n, uint32_t k, cons
     struct bert *const b = l->b;
     char *const at = b->packed + b->packed_at;
     gemm_f32_pack(b->ops, l->matrix, k, n, k, at);
-    b->packed_at += gemm_f32_bytes(b->ops, n, k);
+    b->packed_at += bert_round(gemm_f32_bytes(b->ops, n, k));
     *out = (struct gemm_weights){b->ops, n, k, at, bias};
 }
 
@@ -168,8 +172,10 @@ static int bert_read_embeddings(const struct bert_loading *l) {
 static size_t bert_packed_bytes(const struct bert *b) {
     const uint32_t h = b->config.hidden;
     const uint32_t m = b->config.intermediate;
-    return b->config.layers * (gemm_f32_bytes(b->ops, 3 * h, h) + gemm_f32_bytes(b->ops, h, h) +
-                               gemm_f32_bytes(b->ops, m, h) + gemm_f32_bytes(b->ops, h, m));
+    return b->config.layers *
+           (bert_round(gemm_f32_bytes(b->ops, 3 * h, h)) +
+            bert_round(gemm_f32_bytes(b->ops, h, h)) + bert_round(gemm_f32_bytes(b->ops, m, h)) +
+            bert_round(gemm_f32_bytes(b->ops, h, m)));
 }
 
 static size_t bert_values(const struct bert_config *c) {
@@ -250,10 +256,6 @@ struct bert_pass {
     void *keys, *values; /* packed, of one head */
     char *memory;        /* all of it */
 };
-
-static size_t bert_round(size_t bytes) {
-    return (bytes + BERT_ALIGN - 1) / BERT_ALIGN * BERT_ALIGN;
-}
 
 /* Takes the next bytes of the pass's memory, or only counts them while there is none. */
 static void *bert_take(const struct bert_pass *p, size_t *at, size_t bytes) {

@@ -31,6 +31,7 @@ enum {
     BERT_INTERMEDIATE_MAX = 32768,
     BERT_VOCAB_MAX = 1 << 20,
     BERT_POSITIONS_MAX = 1 << 16,
+    BERT_TOKENS_MAX = 4096, /* of a text: attention takes memory by its square */
     BERT_TYPES_MAX = 16,
     BERT_VALUE_BYTES = 64 /* of a value in a message */
 };
@@ -193,7 +194,7 @@ static int bert_read_model(const struct bert_reading *r, struct bert_config *c) 
     U2I_TRY(bert_check_tokenizer(r));
     U2I_TRY(bert_read_eps(r, c));
     U2I_TRY(bert_read_sizes(r, c));
-    c->tokens_max = c->positions;
+    c->tokens_max = c->positions < BERT_TOKENS_MAX ? c->positions : BERT_TOKENS_MAX;
     return U2I_OK;
 }
 
@@ -302,7 +303,7 @@ static int bert_read_pooling(const struct bert_reading *r, struct bert_config *c
 static int bert_read_sentence(const struct bert_reading *r, struct bert_config *c) {
     uint32_t tokens = c->positions;
     U2I_TRY(bert_read_number(r, "max_seq_length", BERT_TOKENS_MIN, INT32_MAX, &tokens));
-    c->tokens_max = tokens < c->positions ? tokens : c->positions;
+    c->tokens_max = tokens < c->tokens_max ? tokens : c->tokens_max;
     return bert_require_bool(r, "do_lower_case", false); /* lower case, but with accents */
 }
 

@@ -37,6 +37,8 @@ struct bert_embedder {
     struct wordpiece *words;
     pthread_mutex_t packing;
     _Atomic(struct bert *) bert; /* NULL until the first text */
+    atomic_bool spoilt;          /* the weights can't be packed: why */
+    u2i_error_t why;
 };
 
 /* ---- The model -------------------------------------------------------------------------------- */
@@ -49,9 +51,13 @@ static int embed_bert_weights(struct bert_embedder *e, const struct bert **out, 
     int rc = U2I_OK;
     (void)pthread_mutex_lock(&e->packing);
     struct bert *b = atomic_load(&e->bert);
-    if (b == NULL) {
-        rc = bert_new(&e->config, e->file, &b, err);
+    if (b == NULL && atomic_load(&e->spoilt)) {
+        rc = error_set(err, e->why.code, "%s", e->why.msg);
+    } else if (b == NULL) {
+        rc = bert_new(&e->config, e->file, &b, &e->why);
         atomic_store(&e->bert, b);
+        atomic_store(&e->spoilt, rc != U2I_OK && rc != U2I_ENOMEM); /* memory may come back */
+        rc = rc == U2I_OK ? U2I_OK : error_set(err, rc, "%s", e->why.msg);
     }
     (void)pthread_mutex_unlock(&e->packing);
     *out = b;
@@ -325,13 +331,22 @@ static uint32_t embed_bert_sign_tensor(const struct bert_embedder *e, const char
 static uint32_t embed_bert_sign(const struct bert_embedder *e, uint32_t crc) {
     static const char *const outer[] = {"embeddings.word_embeddings.weight",
                                         "embeddings.position_embeddings.weight",
-                                        "embeddings.LayerNorm.weight"};
+                                        "embeddings.token_type_embeddings.weight",
+                                        "embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"};
     static const char *const inner[] = {
-        "attention.self.query.weight",   "attention.self.key.weight", "attention.self.value.weight",
-        "attention.output.dense.weight", "intermediate.dense.weight", "output.dense.weight"};
-    const uint32_t sizes[] = {e->config.hidden,  e->config.layers,     e->config.heads,
-                              e->config.pooling, e->config.tokens_max, e->config.lower_case};
-    crc = vec_get()->crc32c(crc, (const char *)sizes, sizeof sizes);
+        "attention.self.query.weight",       "attention.self.key.weight",
+        "attention.self.value.weight",       "attention.output.dense.weight",
+        "intermediate.dense.weight",         "output.dense.weight",
+        "attention.self.query.bias",         "attention.self.key.bias",
+        "attention.self.value.bias",         "attention.output.dense.bias",
+        "intermediate.dense.bias",           "output.dense.bias",
+        "attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias",
+        "output.LayerNorm.weight",           "output.LayerNorm.bias"};
+    const uint32_t sizes[] = {e->config.hidden,      e->config.layers,     e->config.heads,
+                              e->config.pooling,     e->config.tokens_max, e->config.lower_case,
+                              e->config.intermediate};
+    crc = vec_get()->crc32c(crc, sizes, sizeof sizes);
+    crc = vec_get()->crc32c(crc, &e->config.norm_eps, sizeof e->config.norm_eps);
     for (size_t i = 0; i < sizeof outer / sizeof *outer; i++) {
         crc = embed_bert_sign_tensor(e, outer[i], crc);
     }
@@ -378,7 +393,13 @@ static int embed_bert_load(struct bert_embedder *e, const char *folder, u2i_erro
     return U2I_OK;
 }
 
-static const struct embedder_ops BERT_OPS = {.embed = embed_bert_embed, .close = embed_bert_close};
+static bool embed_bert_ready(const struct embedder *base) {
+    const struct bert_embedder *const e = (const struct bert_embedder *)base;
+    return atomic_load(&e->bert) != NULL || atomic_load(&e->spoilt);
+}
+
+static const struct embedder_ops BERT_OPS = {
+    .embed = embed_bert_embed, .ready = embed_bert_ready, .close = embed_bert_close};
 
 int embed_bert_open(const char *folder, struct embedder **out, u2i_error_t *err) {
     *out = NULL;

@@ -325,7 +325,7 @@ static int ask_once(struct ask *a, enum engine_question what, u2i_result_t **out
     a->n = a->order_n = a->tier = 0;
     a->lately_n = a->named_n = 0;
     a->cap = 0;
-    a->moved = false;
+    a->moved = a->unready = false;
     a->explain = (struct store_explain){0};
     U2I_TRY(engine_read_begin(a->e, err));
     int rc = ask_retrieve(a, what, err);
@@ -349,7 +349,10 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
     if (rc == U2I_OK) {
         rc = ask_once(&a, what, out, err);
     }
-    for (int i = 1; i < ASK_ATTEMPTS && rc != U2I_OK && a.moved; i++) {
+    for (int i = 1; i < ASK_ATTEMPTS && rc != U2I_OK && (a.moved || a.unready); i++) {
+        if (a.unready) { /* outside of the read section, so that nobody waits */
+            embedding_prepare(e);
+        }
         rc = ask_once(&a, what, out, err);
         if (rc == U2I_OK) {
             error_clear(err);

@@ -79,6 +79,7 @@ struct ask {
     struct hit *hits; /* scratch of one search, `want` of them */
 
     bool moved;                   /* the store has gone on: ask again */
+    bool unready;                 /* text has to be embedded, which takes preparations: ask again */
     struct store_explain explain; /* of the last search of vectors */
 };
 

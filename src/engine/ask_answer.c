@@ -131,7 +131,8 @@ static int ask_pulls_learnt(struct ask *a, const struct rank_candidate *c, struc
     if (values == NULL || *out == NULL) {
         return error_oom(err);
     }
-    model_user_pulls(a->learnt, c->row, c->vector, values);
+    model_user_pulls(a->learnt, c->row, a->e->ops->vector(a->e->store, STORE_TASTE, c->row),
+                     values);
     for (size_t i = 0; i < n; i++) {
         (*out)[i] =
             (struct ask_pull){entries[i].item, a->learnt_index[entries[i].event], values[i]};

@@ -61,13 +61,17 @@ static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_
 
 /* Interests of the question, then of the user, then the user's attributes: the first that says
  * anything about any item. */
-static int ask_cold(struct ask *a, u2i_error_t *err) {
+static int ask_cold_texts(struct ask *a, u2i_error_t *err) {
     struct engine *e = a->e;
     if (a->text != NULL) {
         U2I_TRY(ask_nearest(a, a->text, U2I_FROM_INTERESTS, ask_noise(a), err));
     }
     if (a->n > 0 || a->user == STORE_NONE || !embedding_can(e)) {
         return U2I_OK;
+    }
+    if (!embedding_ready(e)) {
+        a->unready = true;
+        return error_set(err, U2I_EBUSY, "the model is not loaded yet");
     }
     struct store_user user;
     U2I_TRY(ask_found(a, e->ops->get_user(e->store, a->user, &a->arena, &user, err)));
@@ -80,6 +84,16 @@ static int ask_cold(struct ask *a, u2i_error_t *err) {
     }
     return a->n > 0 || user.attrs_json == NULL ? U2I_OK
                                                : ask_from_attributes(a, user.attrs_json, err);
+}
+
+/* What can't be embedded says nothing; popularity follows. */
+static int ask_cold(struct ask *a, u2i_error_t *err) {
+    const int rc = ask_cold_texts(a, err);
+    if (rc != U2I_EEMBED) {
+        return rc;
+    }
+    error_clear(err);
+    return U2I_OK;
 }
 
 /* ---- Taste ------------------------------------------------------------------------------------ */
@@ -139,8 +153,7 @@ static int ask_learnt_candidate(struct ask *a, uint32_t row, int32_t source, u2i
     struct rank_candidate *c = NULL;
     U2I_TRY(ask_candidate(a, row, &c, err));
     c->source = source;
-    c->vector = a->e->ops->vector(a->e->store, STORE_TASTE, row);
-    model_user_score(a->learnt, row, c->vector, c->part);
+    model_user_score(a->learnt, row, a->e->ops->vector(a->e->store, STORE_TASTE, row), c->part);
     c->part[ASK_LATELY] = lately_score(a, row);
     rank_sum(c);
     return U2I_OK;

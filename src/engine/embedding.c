@@ -39,13 +39,37 @@ static int embedding_describe(struct embedder *e, char *name, size_t name_bytes,
     return U2I_OK;
 }
 
+/* The whole path of a folder, PATH_MAX bytes. */
+static int embedding_path(const char *folder, char *path, u2i_error_t *err) {
+    if (realpath(folder, path) == NULL) {
+        return error_set(err, U2I_ENOTFOUND, "%s does not exist", folder);
+    }
+    return strlen(path) <= SETTINGS_PATH_MAX_BYTES
+               ? U2I_OK
+               : error_set(err, U2I_EINVAL, "the path of %s has more than %d bytes", folder,
+                           SETTINGS_PATH_MAX_BYTES);
+}
+
+/* By its whole path, so that a link or a dot is not what the model is called after. */
+static int embedding_model_in(const char *folder, uint32_t dim, char *name, size_t name_bytes,
+                              uint32_t *name_dim, u2i_error_t *err) {
+    char path[PATH_MAX];
+    struct embedder *e;
+    U2I_TRY(embedding_path(folder, path, err));
+    U2I_TRY(embed_bert_open(path, &e, err));
+    U2I_TRY(embedding_describe(e, name, name_bytes, name_dim));
+    return dim == 0 || dim == *name_dim
+               ? U2I_OK
+               : error_set(err, U2I_EEMBED, "%s makes vectors of %u dimensions, not of %u", folder,
+                           *name_dim, dim);
+}
+
 int embedding_model(const char *model, uint32_t dim, char *name, size_t name_bytes,
                     uint32_t *name_dim, u2i_error_t *err) {
     const bool none = model == NULL ? dim != 0 : strcmp(model, "none") == 0;
     struct embedder *e;
     if (embedding_is_folder(model)) {
-        U2I_TRY(embed_bert_open(model, &e, err));
-        return embedding_describe(e, name, name_bytes, name_dim);
+        return embedding_model_in(model, dim, name, name_bytes, name_dim, err);
     }
     if (model != NULL && !none && strcmp(model, "hash") != 0) {
         return error_set(err, U2I_EEMBED,
@@ -76,21 +100,34 @@ static bool embedding_is_hash(const char *model) {
     return sscanf(model, "hash-%u%c", &dim, &more) == 1;
 }
 
+/* A folder may be called differently by now: the checksum at the end says whether it is the same model. */
+static bool embedding_is_same(const char *a, const char *b) {
+    const char *const sum_a = strrchr(a, '-');
+    const char *const sum_b = strrchr(b, '-');
+    if (embedding_is_hash(a) || embedding_is_hash(b) || sum_a == NULL || sum_b == NULL) {
+        return strcmp(a, b) == 0;
+    }
+    return strcmp(sum_a, sum_b) == 0;
+}
+
 /* The folder is the store's model's, and from now on the setting says so. */
 static int embedding_check_folder(struct engine *e, const char *folder, u2i_error_t *err) {
     char name[sizeof(e->store->model)];
     char path[PATH_MAX];
     uint32_t dim;
     U2I_TRY(embedding_model(folder, 0, name, sizeof(name), &dim, err));
-    if (strcmp(name, e->store->model) != 0) {
+    if (!embedding_is_same(name, e->store->model)) {
         return error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is model %s",
                          e->store->model, folder, name);
     }
-    if (realpath(folder, path) == NULL || strlen(path) > SETTINGS_PATH_MAX_BYTES) {
-        return error_set(err, U2I_EINVAL, "the path of %s is not within 1..%d bytes", folder,
-                         SETTINGS_PATH_MAX_BYTES);
+    U2I_TRY(embedding_path(folder, path, err));
+    e->model_folder = str_dup(path, strlen(path));
+    if (e->model_folder == NULL) {
+        return error_oom(err);
     }
-    return e->readonly ? U2I_OK : e->ops->put_setting(e->store, "model_folder", path, err);
+    return e->readonly || strcmp(e->settings.model_folder, path) == 0
+               ? U2I_OK
+               : e->ops->put_setting(e->store, "model_folder", path, err);
 }
 
 int embedding_check(struct engine *e, const char *model, u2i_error_t *err) {
@@ -108,14 +145,15 @@ static int embedding_new(const struct engine *e, struct embedder **out, u2i_erro
     if (embedding_is_hash(e->store->model)) {
         return embed_hash_open(e->store->dim, out, err);
     }
+    const char *const folder = e->model_folder != NULL ? e->model_folder : e->settings.model_folder;
     *out = NULL;
-    if (e->settings.model_folder[0] == '\0') {
+    if (folder[0] == '\0') {
         return error_set(err, U2I_EEMBED,
                          "the store's vectors are of model %s: the setting model_folder does not "
                          "say where it lies",
                          e->store->model);
     }
-    return embed_bert_open(e->settings.model_folder, out, err);
+    return embed_bert_open(folder, out, err);
 }
 
 static bool embedding_learns(const struct engine *e) {
@@ -199,9 +237,8 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
         return error_set(err, U2I_EEMBED,
                          "the store has model \"none\": it takes vectors and cannot embed text");
     }
-    if (e->embedder == NULL) {
-        return error_set(err, e->embedding_error.code, "text cannot be embedded: %s",
-                         e->embedding_error.msg);
+    if (!e->can_embed) {
+        return error_set(err, U2I_EEMBED, "text cannot be embedded: %s", e->embedding_error.msg);
     }
     (void)pthread_rwlock_rdlock(&e->embedding);
     const int rc = e->embedder->ops->embed(e->embedder, texts, n, out, err);
@@ -210,6 +247,20 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
     }
     (void)pthread_rwlock_unlock(&e->embedding);
     return rc;
+}
+
+bool embedding_ready(struct engine *e) {
+    (void)pthread_rwlock_rdlock(&e->embedding);
+    const struct embedder *const embedder = e->embedder;
+    const bool ready =
+        embedder == NULL || embedder->ops->ready == NULL || embedder->ops->ready(embedder);
+    (void)pthread_rwlock_unlock(&e->embedding);
+    return ready;
+}
+
+void embedding_prepare(struct engine *e) {
+    float none;
+    (void)embedding_run(e, NULL, 0, &none, NULL, NULL); /* whoever embeds is told again */
 }
 
 /* ---- Learning ------------------------------------------------------------------------------- */
@@ -490,16 +541,20 @@ int embedding_open(struct engine *e, u2i_error_t *err) {
     e->embeds = true;
     err = err == NULL ? &why : err;
     int rc = embedding_load(e, &fresh, &h, err);
-    if (rc == U2I_OK && strcmp(fresh->name, e->store->model) != 0) {
+    if (rc == U2I_OK && !embedding_is_same(fresh->name, e->store->model)) {
         rc = error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is %s",
                        e->store->model,
-                       embedding_learns(e) ? "this u2i's" : e->settings.model_folder, fresh->name);
+                       embedding_learns(e)       ? "this u2i's"
+                       : e->model_folder != NULL ? e->model_folder
+                                                 : e->settings.model_folder,
+                       fresh->name);
         fresh->ops->close(fresh);
     }
     if (rc != U2I_OK) {
         return embedding_without(e, rc, err);
     }
     embedding_exchange(e, fresh, h.number, h.items);
+    e->can_embed = true;
     if (!e->readonly && embedding_go_on(e, err) != U2I_OK) {
         /* The mark stays for the next open; the vectors that are there can be used meanwhile. */
         log_line(&e->log, U2I_LOG_WARN, "a re-embedding is not finished: %s", err->msg);
@@ -512,4 +567,5 @@ void embedding_close(struct engine *e) {
     if (e->embedder != NULL) {
         e->embedder->ops->close(e->embedder);
     }
+    mem_free(e->model_folder);
 }

@@ -132,10 +132,10 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     }
     if (rc == U2I_OK) {
         e->ops = e->store->ops;
-        rc = engine_check_model(e, opt, err);
+        rc = engine_refresh(e, err);
     }
     if (rc == U2I_OK) {
-        rc = engine_refresh(e, err);
+        rc = engine_check_model(e, opt, err);
     }
     if (rc == U2I_OK) {
         rc = embedding_open(e, err);

@@ -90,8 +90,10 @@ struct engine {
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
     pthread_rwlock_t embedding;
-    bool embeds;               /* fixed at open; false: the vectors are the caller's */
-    struct embedder *embedder; /* NULL: its model could not be opened, for this reason: */
+    bool embeds; /* fixed at open; false: the vectors are the caller's */
+    struct embedder *embedder;
+    char *model_folder; /* that the caller named; NULL = as the setting says */
+    bool can_embed;     /* else its model could not be opened, for this reason: */
     u2i_error_t embedding_error;
     uint32_t embedding_number;         /* of the embedder's state; 0 = nothing learnt */
     _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
@@ -146,7 +148,7 @@ int embedding_check(struct engine *e, const char *model, u2i_error_t *err);
 int embedding_open(struct engine *e, u2i_error_t *err);
 /* Whether text can be embedded: there may be a model that could not be opened. */
 static inline bool embedding_can(const struct engine *e) {
-    return e->embeds && e->embedder != NULL;
+    return e->can_embed;
 }
 void embedding_close(struct engine *e);
 /* Takes in a state that another process has learnt; part of engine_refresh(). */
@@ -154,6 +156,9 @@ int embedding_refresh(struct engine *e, u2i_error_t *err);
 /* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err);
+/* Whether a text can be embedded without long preparations; embedding_prepare() makes them. */
+bool embedding_ready(struct engine *e);
+void embedding_prepare(struct engine *e);
 bool embedding_is_zero(const float *v, uint32_t dim);
 /* After a write of vectors of state `number`: embeds them anew if another process has gone on. */
 int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err);

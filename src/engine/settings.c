@@ -430,6 +430,10 @@ static int setting_put_path(struct settings *s, const struct setting_def *d, con
         return error_set(err, U2I_EINVAL, "%s of %zu bytes is over %d", d->name, strlen(value),
                          SETTINGS_PATH_MAX_BYTES);
     }
+    if (value[0] != '\0' && value[0] != '/') { /* every process has another folder to start from */
+        return error_set(err, U2I_EINVAL, "%s is \"%s\", but must be a whole path, from / on",
+                         d->name, value);
+    }
     memcpy(setting_field(s, d), value, strlen(value) + 1);
     return U2I_OK;
 }

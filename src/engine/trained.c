@@ -108,6 +108,13 @@ static int trained_load(struct engine *e, const char *token, struct trained *out
                  ? error_set(err, U2I_ECORRUPT, "what was learnt (%s) is damaged", token)
                  : model_load(bytes.data + sizeof(h), bytes.len - sizeof(h), &out->model, err);
     }
+    if (rc == U2I_OK && model_content_dim(out->model) != 0 &&
+        model_content_dim(out->model) != e->store->dim) {
+        rc = error_set(err, U2I_ECORRUPT, "what was learnt (%s) is of vectors of %u dimensions",
+                       token, model_content_dim(out->model));
+        model_free(out->model);
+        out->model = NULL;
+    }
     if (rc == U2I_OK) {
         out->version = h.version;
         out->weight_max = h.weight_max;

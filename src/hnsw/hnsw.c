@@ -315,6 +315,7 @@ void hnsw_stats(const struct hnsw *h, struct hnsw_stats *out) {
     *out = (struct hnsw_stats){.count = atomic_load(&h->count),
                                .removed = atomic_load(&h->removed_n),
                                .ef_10 = atomic_load(&h->ef_at[0]),
+                               .recall = h->ef.recall,
                                .layers = h->layers,
                                .mapped_bytes = h->map.bytes,
                                .damaged = atomic_load(&h->damaged)};

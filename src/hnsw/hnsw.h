@@ -138,6 +138,7 @@ struct hnsw_stats {
     uint32_t count;   /* rows that can be found */
     uint32_t removed; /* nodes that wait for a repair */
     uint32_t ef_10;   /* calibrated for 10 results; 0 = not yet */
+    double recall;    /* that it was calibrated for */
     uint32_t layers;
     size_t code_bytes;   /* memory of codes, links and marks */
     size_t vector_bytes; /* memory of float vectors that are not in a mapped file */

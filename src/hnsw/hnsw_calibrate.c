@@ -70,13 +70,18 @@ struct hnsw_sample {
     float *recalls; /* [n] */
 };
 
+/* Too few questions say too little. */
+static bool hnsw_sample_is_asked(const struct hnsw *h) {
+    return h->questions != NULL && h->questions_n >= HNSW_SAMPLE_MIN;
+}
+
 static uint32_t hnsw_sample_size(const struct hnsw *h) {
     const double all = (double)atomic_load(&h->count) * h->dim;
     const double n = HNSW_SAMPLE_WORK / all;
     const uint32_t size = n >= HNSW_SAMPLE_MAX   ? HNSW_SAMPLE_MAX
                           : n <= HNSW_SAMPLE_MIN ? HNSW_SAMPLE_MIN
                                                  : (uint32_t)n / 2 * 2;
-    return h->questions != NULL && h->questions_n < size ? h->questions_n : size;
+    return hnsw_sample_is_asked(h) && h->questions_n < size ? h->questions_n : size;
 }
 
 static void hnsw_sample_free(struct hnsw_sample *s) {
@@ -150,7 +155,7 @@ static int hnsw_sample_mean(struct hnsw_sample *s, struct rng *r, uint32_t node,
 static int hnsw_sample_draw(struct hnsw_sample *s) {
     const struct hnsw *const h = s->h;
     struct rng r;
-    if (h->questions != NULL) {
+    if (hnsw_sample_is_asked(h)) {
         memcpy(s->queries, h->questions, (size_t)s->n * h->dim * sizeof *s->queries);
         memset(s->own, 0xFF, s->n * sizeof *s->own); /* HNSW_NONE */
         return U2I_OK;
@@ -297,7 +302,7 @@ static int hnsw_sample_try(struct hnsw_sample *s, uint32_t ef, const struct hnsw
     const struct hnsw_tasks tasks = {hnsw_sample_ask, s, s->n, ef};
     s->ef = ef;
     U2I_TRY(hnsw_run(s->h, &tasks, how, err));
-    const uint32_t half = s->h->questions != NULL ? s->n : s->n / 2;
+    const uint32_t half = hnsw_sample_is_asked(s->h) ? s->n : s->n / 2;
     const double nodes = hnsw_sample_sure(s->recalls, half);
     const double means = half < s->n ? hnsw_sample_sure(s->recalls + half, s->n - half) : nodes;
     *recall = nodes < means ? nodes : means;

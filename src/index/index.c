@@ -101,9 +101,8 @@ int index_open(struct index *ix, struct hnsw_stamp *stamp, u2i_error_t *err) {
     ix->work.saved = true;
     ix->work.settling = true;
     ix->work.made_with = opt;
-    /* What it was calibrated for is taken to be what is wanted now: index_configure() comes later. */
     ix->work.calibrated = ix->figures.ef_10 != 0 ? ix->graph_n : 0;
-    ix->work.recall = ix->opt.config.recall;
+    ix->work.recall = ix->figures.recall; /* another one is wanted now: that is noticed */
     return U2I_OK;
 }
 

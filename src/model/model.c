@@ -165,6 +165,10 @@ const float *model_questions(const struct model *m, uint32_t *n) {
     return m->questions;
 }
 
+uint32_t model_content_dim(const struct model *m) {
+    return m->content_dim;
+}
+
 double model_norm_max(const struct model *m) {
     return m->norm_max;
 }

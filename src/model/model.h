@@ -77,6 +77,7 @@ const float *model_out(const struct model *m, uint32_t row); /* NULL: not learnt
 uint32_t model_likeness(const struct model *m, uint32_t *dim);
 /* What users like those of the log ask with: *n vectors of model_search_dim() floats. */
 const float *model_questions(const struct model *m, uint32_t *n);
+uint32_t model_content_dim(const struct model *m); /* of content vectors; 0: it knows none */
 double model_norm_max(const struct model *m); /* no beginning, learnt or predicted, is longer */
 /* The beginning of the out-vector (model_search_dim() floats) of an item that has no events, from its content
  * (unit vector): what goes into the index for it. False if the model can't (no map was learnt). */

@@ -307,15 +307,26 @@ int catalogue_put_taste(struct catalogue *c, const uint32_t *rows, const float *
     return U2I_OK;
 }
 
+/* The vectors are at hand, so none has to be believed: a damaged file would lose items without a word. */
+static bool taste_index_holds(const struct index *ix, const struct store_vectors *v) {
+    bool holds = index_count(ix) == v->n;
+    for (size_t i = 0; i < v->n && holds; i++) {
+        const float *const kept = index_vector(ix, v->rows[i]);
+        holds = kept != NULL && memcmp(kept, v->vectors + i * v->dim, v->dim * sizeof *kept) == 0;
+    }
+    return holds;
+}
+
 /* The snapshot as an index, if it is of just these vectors; NULL: it isn't, or there is none, which is no fault. */
-static struct index *taste_index_open(const struct index_options *how) {
+static struct index *taste_index_open(const struct index_options *how,
+                                      const struct store_vectors *v) {
     struct hnsw_stamp stamp;
     struct index *ix;
     if (how->path == NULL || index_new(how, &ix, NULL) != U2I_OK) {
         return NULL;
     }
     if (index_open(ix, &stamp, NULL) == U2I_OK && stamp.sequence == how->is.sequence &&
-        memcmp(stamp.token, how->is.token, sizeof stamp.token) == 0) {
+        memcmp(stamp.token, how->is.token, sizeof stamp.token) == 0 && taste_index_holds(ix, v)) {
         index_start(ix, false);
         return ix;
     }
@@ -356,7 +367,7 @@ int store_taste_new(const struct store_vectors *v, const struct store_taste_opti
     if (is_kept) {
         memcpy(how.is.token, v->token, sizeof how.is.token);
     }
-    *out = taste_index_open(&how);
+    *out = taste_index_open(&how, v);
     if (*out != NULL) {
         return U2I_OK;
     }

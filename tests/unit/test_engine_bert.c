@@ -96,10 +96,10 @@ static void a_store_whose_model_is_gone_goes_on(void **state) {
     assert_int_equal(u2i_result_count(r), 3);
     u2i_result_free(r);
     assert_int_equal(found(u, "red round thing", &err), 0);
-    assert_int_equal(err.code, U2I_ENOTFOUND);
+    assert_int_equal(err.code, U2I_EEMBED);
     assert_non_null(strstr(err.msg, "text cannot be embedded"));
     const u2i_item_t item = {.id = "new", .title = "green thing"};
-    assert_int_equal(u2i_put_items(u, &item, 1, sizeof(item), &err), U2I_ENOTFOUND);
+    assert_int_equal(u2i_put_items(u, &item, 1, sizeof(item), &err), U2I_EEMBED);
     assert_int_equal(u2i_close(u), U2I_OK);
     shop_remove(path);
 }
@@ -134,6 +134,74 @@ static void another_model_is_noticed(void **state) {
     shop_remove(path);
 }
 
+/* The same model is the same wherever it lies, and by whatever way it is reached. */
+static void a_model_may_be_linked_to_and_moved(void **state) {
+    (void)state;
+    char path[256], link[300], moved[300];
+    u2i_error_t err;
+    u2i_options_t opt = U2I_OPTIONS_INIT;
+    struct folder f = make_tiny();
+    shop_path(path, sizeof(path));
+    (void)snprintf(link, sizeof(link), "%s-link", f.path);
+    (void)snprintf(moved, sizeof(moved), "%s-moved", f.path);
+    assert_int_equal(symlink(f.path, link), 0);
+    u2i_t *u = open_as(path, link, &err);
+    assert_non_null(u);
+    put_things(u);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(rename(f.path, moved), 0);
+    opt.flags = U2I_OPEN_READONLY;
+    opt.model = moved; /* not to be remembered, but used */
+    shop_ok(u2i_open(path, &opt, &u, &err), &err);
+    assert_int_equal(found(u, "red round thing", &err), 3);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    u = open_as(path, NULL, &err);
+    assert_non_null(u);
+    assert_int_equal(found(u, "red round thing", &err), 0);
+    assert_int_equal(u2i_set_setting(u, "model_folder", "somewhere", &err), U2I_EINVAL);
+    shop_ok(u2i_set_setting(u, "model_folder", moved, &err), &err);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    u = open_as(path, NULL, &err);
+    assert_non_null(u);
+    assert_int_equal(found(u, "red round thing", &err), 3);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    assert_int_equal(rename(moved, f.path), 0);
+    folder_remove(&f);
+    shop_remove(path);
+}
+
+/* Their interests are text: the model is loaded for the first of them, and where it can't be, popularity speaks. */
+static void strangers_with_interests_are_met(void **state) {
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        char path[256];
+        u2i_error_t err;
+        const struct folder f = make_tiny();
+        shop_path(path, sizeof(path));
+        u2i_t *u = open_as(path, f.path, &err);
+        assert_non_null(u);
+        put_things(u);
+        const u2i_user_t user = {.id = "me", .interests = "blue square thing"};
+        shop_ok(u2i_put_users(u, &user, 1, sizeof(user), &err), &err);
+        assert_int_equal(u2i_close(u), U2I_OK);
+        if (gone == 1) {
+            folder_remove(&f);
+        }
+        u = open_as(path, NULL, &err);
+        assert_non_null(u);
+        u2i_result_t *r = shop_recommend(u, "me");
+        assert_int_equal(u2i_result_count(r), 3);
+        if (gone == 0) {
+            assert_string_equal(u2i_result_hit(r, 0)->id, "blue square thing");
+            folder_remove(&f);
+        }
+        u2i_result_free(r);
+        assert_int_equal(u2i_close(u), U2I_OK);
+        shop_remove(path);
+    }
+}
+
 static void what_is_no_model_makes_no_store(void **state) {
     (void)state;
     char path[256];
@@ -152,6 +220,8 @@ int main(void) {
         cmocka_unit_test(the_store_remembers_its_model),
         cmocka_unit_test(a_store_whose_model_is_gone_goes_on),
         cmocka_unit_test(another_model_is_noticed),
+        cmocka_unit_test(a_model_may_be_linked_to_and_moved),
+        cmocka_unit_test(strangers_with_interests_are_met),
         cmocka_unit_test(what_is_no_model_makes_no_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
