@@ -9,7 +9,9 @@
  *     x = norm(x + gelu(x Wup' + b) Wdown' + b)
  *
  * Weights are packed once (vec/gemm.h) into one piece of memory, biases and norms into another; keys and values of
- * a head are packed likewise, as they are the weights of attention's two products. */
+ * a head are packed likewise, as they are the weights of attention's two products.
+ *
+ * With bytes only the products with the model's weights change: attention, norms and GELU stay in floats. */
 #include "embed/bert.h"
 
 #include "base/alloc.h"
@@ -33,6 +35,7 @@ struct bert_layer {
 
 struct bert {
     struct bert_config config;
+    enum bert_precision precision;
     const struct gemm_ops *ops;
     struct safetensors_tensor words; /* [vocab][hidden], in the file */
     const float *positions;          /* [positions][hidden], the first type's vector added */
@@ -96,13 +99,22 @@ static int bert_read_norm(const struct bert_loading *l, int layer, const char *n
     return bert_read_kept(l, layer, part, l->b->config.hidden, &out->beta);
 }
 
+static size_t bert_weight_bytes(const struct bert *b, uint32_t n, uint32_t k) {
+    return bert_round(b->precision == BERT_INT8 ? gemm_i8_bytes(b->ops, n, k)
+                                                : gemm_f32_bytes(b->ops, n, k));
+}
+
 /* l->matrix [n][k] and its bias become the next packed weights. */
 static void bert_pack(const struct bert_loading *l, uint32_t n, uint32_t k, const float *bias,
                       struct gemm_weights *out) {
     struct bert *const b = l->b;
     char *const at = b->packed + b->packed_at;
-    gemm_f32_pack(b->ops, l->matrix, k, n, k, at);
-    b->packed_at += bert_round(gemm_f32_bytes(b->ops, n, k));
+    if (b->precision == BERT_INT8) {
+        gemm_i8_pack(b->ops, l->matrix, k, n, k, at);
+    } else {
+        gemm_f32_pack(b->ops, l->matrix, k, n, k, at);
+    }
+    b->packed_at += bert_weight_bytes(b, n, k);
     *out = (struct gemm_weights){b->ops, n, k, at, bias};
 }
 
@@ -172,10 +184,8 @@ static int bert_read_embeddings(const struct bert_loading *l) {
 static size_t bert_packed_bytes(const struct bert *b) {
     const uint32_t h = b->config.hidden;
     const uint32_t m = b->config.intermediate;
-    return b->config.layers *
-           (bert_round(gemm_f32_bytes(b->ops, 3 * h, h)) +
-            bert_round(gemm_f32_bytes(b->ops, h, h)) + bert_round(gemm_f32_bytes(b->ops, m, h)) +
-            bert_round(gemm_f32_bytes(b->ops, h, m)));
+    return b->config.layers * (bert_weight_bytes(b, 3 * h, h) + bert_weight_bytes(b, h, h) +
+                               bert_weight_bytes(b, m, h) + bert_weight_bytes(b, h, m));
 }
 
 static size_t bert_values(const struct bert_config *c) {
@@ -217,14 +227,15 @@ size_t bert_bytes(const struct bert *b) {
            b->config.layers * sizeof *b->layers;
 }
 
-int bert_new(const struct bert_config *config, const struct safetensors *file, struct bert **out,
-             u2i_error_t *err) {
+int bert_new(const struct bert_config *config, const struct safetensors *file,
+             enum bert_precision precision, struct bert **out, u2i_error_t *err) {
     struct bert_loading l = {.b = mem_zalloc(sizeof *l.b), .file = file, .err = err};
     *out = NULL;
     if (l.b == NULL) {
         return error_oom(err);
     }
     l.b->config = *config;
+    l.b->precision = precision;
     l.b->ops = gemm_get();
     int rc = bert_reserve(&l);
     if (rc == U2I_OK) {
@@ -254,6 +265,7 @@ struct bert_pass {
     float *wide;         /* [tokens][intermediate] */
     float *scores;       /* [longest][longest] */
     void *keys, *values; /* packed, of one head */
+    void *rows;          /* activations as bytes */
     char *memory;        /* all of it */
 };
 
@@ -277,7 +289,26 @@ static size_t bert_layout(struct bert_pass *p) {
     p->scores = bert_take(p, &at, (size_t)p->longest * p->longest * sizeof(float));
     p->keys = bert_take(p, &at, gemm_f32_bytes(p->b->ops, p->longest, head));
     p->values = bert_take(p, &at, gemm_f32_bytes(p->b->ops, head, p->longest));
+    if (p->b->precision == BERT_INT8) {
+        const uint32_t widest = c->intermediate > c->hidden ? c->intermediate : c->hidden;
+        p->rows = bert_take(p, &at, gemm_i8_rows_bytes(p->tokens, widest));
+    }
     return at;
+}
+
+/* y[tokens][w->n] = x[tokens][w->k] W' + b */
+static void bert_product(const struct bert_pass *p, const struct gemm_weights *w, const float *x,
+                         float *y) {
+    if (p->b->precision != BERT_INT8) {
+        gemm_f32_run(w, x, w->k, p->tokens, y, w->n);
+    } else if (vec_finite(x, (size_t)p->tokens * w->k)) {
+        gemm_i8_rows(p->b->ops, x, w->k, p->tokens, w->k, p->rows);
+        gemm_i8_run(w, p->rows, p->tokens, y, w->n);
+    } else { /* weights so large that sums overflow: no bytes say that, and no vector comes of it */
+        for (size_t i = 0; i < (size_t)p->tokens * w->n; i++) {
+            y[i] = NAN;
+        }
+    }
 }
 
 static void bert_norm_rows(const struct bert_pass *p, const struct bert_norm *n) {
@@ -323,7 +354,7 @@ static void bert_attend(const struct bert_pass *p, size_t first, uint32_t n, uin
 
 static void bert_attention(const struct bert_pass *p, const struct bert_layer *layer) {
     const uint32_t hidden = p->b->config.hidden;
-    gemm_f32_run(&layer->qkv, p->x, hidden, p->tokens, p->qkv, 3 * (size_t)hidden);
+    bert_product(p, &layer->qkv, p->x, p->qkv);
     for (size_t i = 0; i < p->batch->n; i++) {
         const size_t first = p->batch->starts[i];
         const uint32_t n = (uint32_t)(p->batch->starts[i + 1] - first);
@@ -331,7 +362,7 @@ static void bert_attention(const struct bert_pass *p, const struct bert_layer *l
             bert_attend(p, first, n, head);
         }
     }
-    gemm_f32_run(&layer->mix, p->mixed, hidden, p->tokens, p->qkv, hidden); /* qkv is free now */
+    bert_product(p, &layer->mix, p->mixed, p->qkv); /* qkv is free now */
     p->b->ops->add(p->x, p->qkv, (size_t)p->tokens * hidden);
     bert_norm_rows(p, &layer->after_attention);
 }
@@ -339,9 +370,9 @@ static void bert_attention(const struct bert_pass *p, const struct bert_layer *l
 static void bert_feed_forward(const struct bert_pass *p, const struct bert_layer *layer) {
     const uint32_t hidden = p->b->config.hidden;
     const uint32_t wide = p->b->config.intermediate;
-    gemm_f32_run(&layer->up, p->x, hidden, p->tokens, p->wide, wide);
+    bert_product(p, &layer->up, p->x, p->wide);
     p->b->ops->gelu(p->wide, (size_t)p->tokens * wide);
-    gemm_f32_run(&layer->down, p->wide, wide, p->tokens, p->mixed, hidden);
+    bert_product(p, &layer->down, p->wide, p->mixed);
     p->b->ops->add(p->x, p->mixed, (size_t)p->tokens * hidden);
     bert_norm_rows(p, &layer->after_all);
 }

@@ -10,10 +10,16 @@
 
 struct bert;
 
+enum bert_precision {
+    BERT_F32 = 0,
+    BERT_INT8 =
+        1 /* weights as bytes, a scale for each output; activations as bytes, one for each token */
+};
+
 /* Packs the weights of the file, whose tensors bert_config_check() has found good. The table of words stays in the
  * file, which has to stay open. U2I_EEMBED (a weight is not finite), U2I_ENOMEM. */
-int bert_new(const struct bert_config *config, const struct safetensors *file, struct bert **out,
-             u2i_error_t *err);
+int bert_new(const struct bert_config *config, const struct safetensors *file,
+             enum bert_precision precision, struct bert **out, u2i_error_t *err);
 void bert_free(struct bert *b);          /* NULL is a no-op */
 size_t bert_bytes(const struct bert *b); /* memory, without the file */
 

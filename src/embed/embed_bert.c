@@ -33,6 +33,7 @@
 struct bert_embedder {
     struct embedder base;
     struct bert_config config;
+    enum bert_precision precision;
     struct safetensors *file;
     struct wordpiece *words;
     pthread_mutex_t packing;
@@ -54,7 +55,7 @@ static int embed_bert_weights(struct bert_embedder *e, const struct bert **out, 
     if (b == NULL && atomic_load(&e->spoilt)) {
         rc = error_set(err, e->why.code, "%s", e->why.msg);
     } else if (b == NULL) {
-        rc = bert_new(&e->config, e->file, &b, &e->why);
+        rc = bert_new(&e->config, e->file, e->precision, &b, &e->why);
         atomic_store(&e->bert, b);
         atomic_store(&e->spoilt, rc != U2I_OK && rc != U2I_ENOMEM); /* memory may come back */
         rc = rc == U2I_OK ? U2I_OK : error_set(err, rc, "%s", e->why.msg);
@@ -401,13 +402,15 @@ static bool embed_bert_ready(const struct embedder *base) {
 static const struct embedder_ops BERT_OPS = {
     .embed = embed_bert_embed, .ready = embed_bert_ready, .close = embed_bert_close};
 
-int embed_bert_open(const char *folder, struct embedder **out, u2i_error_t *err) {
+int embed_bert_open(const char *folder, const struct embed_bert_options *opt, struct embedder **out,
+                    u2i_error_t *err) {
     *out = NULL;
     struct bert_embedder *const e = mem_zalloc(sizeof *e);
     if (e == NULL) {
         return error_oom(err);
     }
     e->base.ops = &BERT_OPS;
+    e->precision = opt->int8 ? BERT_INT8 : BERT_F32;
     (void)pthread_mutex_init(&e->packing, NULL); /* the default kind: nothing can fail */
     const int rc = embed_bert_load(e, folder, err);
     if (rc != U2I_OK) {

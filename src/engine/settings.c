@@ -131,6 +131,16 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {0}},
+    {"model_precision",
+     "f32",
+     "what a BERT model computes with: f32, or int8 (three times as fast, nearly the same "
+     "vectors); "
+     "holds for the next opening of the store",
+     SETTING_CHOICE,
+     AT(model_precision),
+     0,
+     0,
+     {"f32", "int8"}},
     {"popular_blend",
      "0.5",
      "share of the recent count in popularity, 0..1",

@@ -46,6 +46,7 @@ struct settings {
     int mode;         /* enum settings_mode */
     double diversity; /* 0..1 */
     struct settings_rules rules;
+    int model_precision;                            /* 0 f32, 1 int8 */
     char model_folder[SETTINGS_PATH_MAX_BYTES + 1]; /* of the embedder; "" = it needs none */
     char protected[SETTINGS_NAMES_MAX_BYTES + 1];   /* names of attributes, separated by spaces */
     int train_auto;                                 /* 0 off, 1 on */
