@@ -240,7 +240,7 @@ static void hnsw_around_add(const struct hnsw *h, struct hnsw_scratch *s, struct
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t entry = hnsw_pool_entry(s->sims[i], s->ids[i]);
         const bool full = a->passing >= hnsw_around_wanted(a) || p->n == p->max;
-        if (full && entry > p->entries[p->n - 1]) {
+        if (full && entry >> 32 >= p->entries[p->n - 1] >> 32) { /* as good is not enough */
             continue;
         }
         if (p->n == p->max) {

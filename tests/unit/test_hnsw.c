@@ -341,6 +341,12 @@ static void ten_thousand_equal_vectors_hide_nobody(void **state) {
     as_good.vector = same;
     assert_int_equal(hnsw_search(w.h, &as_good, hits, &n, &why, NULL), U2I_OK);
     assert_true(why.distances < SAME / 4); /* the walk ends among them, it doesn't visit all */
+    roaring_bitmap_t *const deny = roaring_bitmap_of_ptr(1, (const uint32_t[]){OTHERS + 7});
+    as_good.deny = deny;
+    assert_int_equal(hnsw_search(w.h, &as_good, hits, &n, &why, NULL), U2I_OK);
+    assert_int_equal(n, 10);
+    assert_true(why.distances < SAME / 4); /* nor does a walk around something */
+    roaring_bitmap_free(deny);
     for (uint32_t i = 0; i < SAME; i += 2) {
         world_remove(&w, OTHERS + i);
     }
