@@ -157,7 +157,7 @@ static int embedding_new(const struct engine *e, struct embedder **out, u2i_erro
     return embed_bert_open(folder, &opt, out, err);
 }
 
-static bool embedding_learns(const struct engine *e) {
+bool embedding_learns(const struct engine *e) {
     return embedding_is_hash(e->store->model);
 }
 

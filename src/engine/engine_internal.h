@@ -156,6 +156,8 @@ int embedding_refresh(struct engine *e, u2i_error_t *err);
 /* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err);
+/* Whether the embedder learns from the catalogue; else a vector depends on its text alone. */
+bool embedding_learns(const struct engine *e);
 /* Whether a text can be embedded without long preparations; embedding_prepare() makes them. */
 bool embedding_ready(struct engine *e);
 void embedding_prepare(struct engine *e);

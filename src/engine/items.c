@@ -30,13 +30,79 @@ static int items_copy_vectors(const struct engine *e, const u2i_item_t *items, s
     return U2I_OK;
 }
 
+static bool items_same_text(const char *a, const char *b) {
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The vector of an item that is put again with the texts that it has; false: it has none. In a read section. */
+static bool items_reuse(struct engine *e, struct arena *a, const u2i_item_t *item, float *vector) {
+    const uint32_t row = e->ops->item_row(e->store, item->id);
+    struct store_item old;
+    if (row == STORE_NONE || !e->ops->item_live(e->store, row) ||
+        e->ops->get_item(e->store, row, a, &old, NULL) != U2I_OK ||
+        !items_same_text(old.title, item->title) ||
+        !items_same_text(old.category, item->category) || !items_same_text(old.text, item->text)) {
+        return false;
+    }
+    const float *const v = e->ops->vector(e->store, STORE_CONTENT, row);
+    if (v != NULL) {
+        memcpy(vector, v, e->store->dim * sizeof(*v));
+    }
+    return v != NULL;
+}
+
+struct items_fresh { /* items whose texts have to be embedded */
+    size_t *at;      /* which ones, n of them */
+    struct embed_text *texts;
+    float *vectors;
+    size_t n;
+};
+
+/* A catalogue is imported again each night, and hardly a text of it is new: where a vector depends on the text alone,
+ * known ones are kept. */
+static int items_find_fresh(struct engine *e, struct arena *a, const u2i_item_t *items, size_t n,
+                            float *vectors, struct items_fresh *out, u2i_error_t *err) {
+    const bool reuses = !embedding_learns(e);
+    out->n = 0;
+    if (reuses) {
+        U2I_TRY(e->ops->read_begin(e->store, err));
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!reuses || !items_reuse(e, a, &items[i], vectors + i * e->store->dim)) {
+            out->texts[out->n] =
+                (struct embed_text){items[i].title, items[i].category, items[i].text};
+            out->at[out->n++] = i;
+        }
+    }
+    if (reuses) {
+        e->ops->read_end(e->store);
+    }
+    return U2I_OK;
+}
+
+/* Embeds what is fresh, and puts each vector where it belongs. */
+static int items_embed_fresh(struct engine *e, const struct items_fresh *f, float *vectors,
+                             uint32_t *number, u2i_error_t *err) {
+    const uint32_t dim = e->store->dim;
+    const int rc = f->n == 0 ? U2I_OK : embedding_run(e, f->texts, f->n, f->vectors, number, err);
+    if (rc == U2I_EEMBED && err != NULL && err->offset >= 0 && (size_t)err->offset < f->n) {
+        err->offset = (int32_t)f->at[err->offset];
+    }
+    for (size_t i = 0; i < f->n && rc == U2I_OK; i++) {
+        memcpy(vectors + f->at[i] * dim, f->vectors + i * dim, dim * sizeof(*vectors));
+    }
+    return rc;
+}
+
 static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *items, size_t n,
                        struct store_item *rows, u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
-    struct embed_text *texts = arena_array(a, n, sizeof(*texts));
     float *vectors = arena_array(a, n * dim, sizeof(*vectors));
+    struct items_fresh fresh = {arena_array(a, n, sizeof(*fresh.at)),
+                                arena_array(a, n, sizeof(*fresh.texts)),
+                                arena_array(a, n * dim, sizeof(*fresh.vectors)), 0};
     uint32_t number = 0;
-    if (texts == NULL || vectors == NULL) {
+    if (vectors == NULL || fresh.at == NULL || fresh.texts == NULL || fresh.vectors == NULL) {
         return error_oom(err);
     }
     if (!e->embeds) {
@@ -50,9 +116,9 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
                 "create the store with model \"none\" to bring yours",
                 items[i].id, e->store->model);
         }
-        texts[i] = (struct embed_text){items[i].title, items[i].category, items[i].text};
     }
-    U2I_TRY(embedding_run(e, texts, n, vectors, &number, err));
+    U2I_TRY(items_find_fresh(e, a, items, n, vectors, &fresh, err));
+    U2I_TRY(items_embed_fresh(e, &fresh, vectors, &number, err));
     for (size_t i = 0; i < n; i++) {
         rows[i].embedding = number;
         rows[i].vector = embedding_is_zero(vectors + i * dim, dim) ? NULL : vectors + i * dim;

@@ -103,6 +103,9 @@ static void a_store_whose_model_is_gone_goes_on(void **state) {
     assert_int_equal(found(u, "red round thing", &err), 0);
     assert_int_equal(err.code, U2I_EEMBED);
     assert_non_null(strstr(err.msg, "text cannot be embedded"));
+    put_things(u); /* as they are: their vectors are known */
+    const u2i_item_t changed = {.id = "red round thing", .title = "red square thing"};
+    assert_int_equal(u2i_put_items(u, &changed, 1, sizeof(changed), &err), U2I_EEMBED);
     const u2i_item_t item = {.id = "new", .title = "green thing"};
     assert_int_equal(u2i_put_items(u, &item, 1, sizeof(item), &err), U2I_EEMBED);
     assert_int_equal(u2i_close(u), U2I_OK);
