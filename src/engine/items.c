@@ -52,6 +52,7 @@ static bool items_reuse(struct engine *e, struct arena *a, const u2i_item_t *ite
 }
 
 struct items_fresh { /* items whose texts have to be embedded */
+    float *all;      /* the vectors of all items */
     size_t *at;      /* which ones, n of them */
     struct embed_text *texts;
     float *vectors;
@@ -61,14 +62,14 @@ struct items_fresh { /* items whose texts have to be embedded */
 /* A catalogue is imported again each night, and hardly a text of it is new: where a vector depends on the text alone,
  * known ones are kept. */
 static int items_find_fresh(struct engine *e, struct arena *a, const u2i_item_t *items, size_t n,
-                            float *vectors, struct items_fresh *out, u2i_error_t *err) {
+                            struct items_fresh *out, u2i_error_t *err) {
     const bool reuses = !embedding_learns(e);
     out->n = 0;
     if (reuses) {
         U2I_TRY(e->ops->read_begin(e->store, err));
     }
     for (size_t i = 0; i < n; i++) {
-        if (!reuses || !items_reuse(e, a, &items[i], vectors + i * e->store->dim)) {
+        if (!reuses || !items_reuse(e, a, &items[i], out->all + i * e->store->dim)) {
             out->texts[out->n] =
                 (struct embed_text){items[i].title, items[i].category, items[i].text};
             out->at[out->n++] = i;
@@ -81,15 +82,15 @@ static int items_find_fresh(struct engine *e, struct arena *a, const u2i_item_t 
 }
 
 /* Embeds what is fresh, and puts each vector where it belongs. */
-static int items_embed_fresh(struct engine *e, const struct items_fresh *f, float *vectors,
-                             uint32_t *number, u2i_error_t *err) {
+static int items_embed_fresh(struct engine *e, const struct items_fresh *f, uint32_t *number,
+                             u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
     const int rc = f->n == 0 ? U2I_OK : embedding_run(e, f->texts, f->n, f->vectors, number, err);
     if (rc == U2I_EEMBED && err != NULL && err->offset >= 0 && (size_t)err->offset < f->n) {
         err->offset = (int32_t)f->at[err->offset];
     }
     for (size_t i = 0; i < f->n && rc == U2I_OK; i++) {
-        memcpy(vectors + f->at[i] * dim, f->vectors + i * dim, dim * sizeof(*vectors));
+        memcpy(f->all + f->at[i] * dim, f->vectors + i * dim, dim * sizeof(*f->all));
     }
     return rc;
 }
@@ -98,7 +99,7 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
                        struct store_item *rows, u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
     float *vectors = arena_array(a, n * dim, sizeof(*vectors));
-    struct items_fresh fresh = {arena_array(a, n, sizeof(*fresh.at)),
+    struct items_fresh fresh = {vectors, arena_array(a, n, sizeof(*fresh.at)),
                                 arena_array(a, n, sizeof(*fresh.texts)),
                                 arena_array(a, n * dim, sizeof(*fresh.vectors)), 0};
     uint32_t number = 0;
@@ -117,8 +118,8 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
                 items[i].id, e->store->model);
         }
     }
-    U2I_TRY(items_find_fresh(e, a, items, n, vectors, &fresh, err));
-    U2I_TRY(items_embed_fresh(e, &fresh, vectors, &number, err));
+    U2I_TRY(items_find_fresh(e, a, items, n, &fresh, err));
+    U2I_TRY(items_embed_fresh(e, &fresh, &number, err));
     for (size_t i = 0; i < n; i++) {
         rows[i].embedding = number;
         rows[i].vector = embedding_is_zero(vectors + i * dim, dim) ? NULL : vectors + i * dim;
