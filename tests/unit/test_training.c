@@ -161,6 +161,27 @@ static void nine_likes_of_one_kind_change_the_very_next_list(void **state) {
     u2i_close(u);
 }
 
+/* Parts add up to the score; and where all `n` items of the history speak for a hit, pulls and what is of nobody do,
+ * too. Returns whether that was so for the hit. */
+static bool assert_adds_up(const u2i_hit_t *hit, size_t n) {
+    double sum = 0, of_nobody = 0, pulls = 0;
+    for (size_t p = 0; p < hit->parts_n; p++) {
+        const bool own =
+            strcmp(hit->parts[p].name, "trend") == 0 || strcmp(hit->parts[p].name, "popular") == 0;
+        sum += (double)hit->parts[p].value;
+        of_nobody += own ? (double)hit->parts[p].value : 0;
+    }
+    assert_float_equal((float)sum, hit->score, 1e-4);
+    for (size_t p = 0; p < hit->pulls_n; p++) {
+        pulls += (double)hit->pulls[p].value;
+        assert_true(hit->pulls[p].value > 0);
+    }
+    if (hit->pulls_n == n) {
+        assert_float_equal((float)(pulls + of_nobody), hit->score, 1e-3);
+    }
+    return hit->pulls_n == n;
+}
+
 static void parts_add_up_to_the_score_and_pulls_to_their_parts(void **state) {
     (void)state;
     u2i_t *u = open_world(":memory:");
@@ -170,25 +191,62 @@ static void parts_add_up_to_the_score_and_pulls_to_their_parts(void **state) {
     like(u, "me", film_id(5, 5), 2);
     u2i_result_t *r = shop_recommend(u, "me");
     for (size_t i = 0; i < u2i_result_count(r); i++) {
-        const u2i_hit_t *hit = u2i_result_hit(r, i);
-        double sum = 0, of_nobody = 0, pulls = 0;
-        for (size_t p = 0; p < hit->parts_n; p++) {
-            const bool own = strcmp(hit->parts[p].name, "trend") == 0 ||
-                             strcmp(hit->parts[p].name, "popular") == 0;
-            sum += (double)hit->parts[p].value;
-            of_nobody += own ? (double)hit->parts[p].value : 0;
+        (void)assert_adds_up(u2i_result_hit(r, i), 3);
+    }
+    u2i_result_free(r);
+    u2i_close(u);
+}
+
+static int trend_of(void *ctx, const u2i_figure_t *f) {
+    if (strcmp(f->name, "weight.trend") == 0) {
+        *(double *)ctx = f->value;
+    }
+    return 0;
+}
+
+/* A year of likes; in its last weeks, everybody also likes what is new in town: kind 5. */
+static void add_fashion(u2i_t *u) {
+    for (int user = 0; user < 300; user++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "f%d", user);
+        for (int e = 0; e < 5; e++) {
+            shop_event(u, name, "like", film_id(user % 5, (user + e * 5) % FILMS),
+                       T0 + (int64_t)86400000 * (user + e * 10));
         }
-        assert_float_equal((float)sum, hit->score, 1e-4);
-        bool all_positive = true;
-        for (size_t p = 0; p < hit->pulls_n; p++) {
-            pulls += (double)hit->pulls[p].value;
-            all_positive = all_positive && hit->pulls[p].value > 0;
-        }
-        assert_true(all_positive);
-        if (hit->pulls_n == 3) { /* every item of the history speaks for it */
-            assert_float_equal((float)(pulls + of_nobody), hit->score, 1e-3);
+        for (int e = 0; e < 3; e++) {
+            shop_event(u, name, "like", film_id(5, (user + e * 3) % FILMS),
+                       T0 + (int64_t)86400000 * (365 + user % 20 + e));
         }
     }
+}
+
+/* With a trend in the vectors, and diversity, which looks at them too: the reasons of an item that isn't learnt. */
+static void reasons_of_new_items_add_up_with_diversity(void **state) {
+    (void)state;
+    u2i_t *u = open_world(":memory:");
+    uint32_t random = 99;
+    double trend = 0;
+    u2i_error_t err;
+    add_fashion(u);
+    train(u);
+    shop_ok(u2i_scan_training(u, trend_of, &trend, &err), &err);
+    assert_true(trend > 0);
+    shop_event(u, "me", "like", film_id(3, 0), T0 + (int64_t)86400000 * 400);
+    shop_event(u, "me", "like", film_id(3, 4), T0 + (int64_t)86400000 * 401);
+    for (int kind = 0; kind < KINDS; kind++) {
+        put_film(u, kind, FILMS, &random);
+    }
+    u2i_query_t q = U2I_QUERY_INIT;
+    q.user = "me";
+    q.filter = "number == 12"; /* the new ones */
+    q.diversity = 0.5;
+    u2i_result_t *r = shop_ask(u, &q);
+    bool any = false;
+    assert_int_equal(u2i_result_count(r), KINDS);
+    for (size_t i = 0; i < KINDS; i++) {
+        any = assert_adds_up(u2i_result_hit(r, i), 2) || any;
+    }
+    assert_true(any);
     u2i_result_free(r);
     u2i_close(u);
 }
@@ -604,6 +662,7 @@ int main(void) {
         cmocka_unit_test(what_others_did_decides_after_a_training),
         cmocka_unit_test(nine_likes_of_one_kind_change_the_very_next_list),
         cmocka_unit_test(parts_add_up_to_the_score_and_pulls_to_their_parts),
+        cmocka_unit_test(reasons_of_new_items_add_up_with_diversity),
         cmocka_unit_test(a_new_item_comes_in_by_its_content),
         cmocka_unit_test(a_visitors_session_is_met_like_a_recorded_history),
         cmocka_unit_test(filter_exclusions_and_deletions_hold_after_a_training),
