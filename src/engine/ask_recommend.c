@@ -149,6 +149,9 @@ int ask_model_user(struct engine *e, const struct history *h, struct arena *aren
     return ask_model_user_of(e, h, arena, &index, out, err);
 }
 
+/* Candidates that are on their way from memory while one is scored: their vectors lie anywhere. */
+#define ASK_AHEAD 3u
+
 static int ask_learnt_candidate(struct ask *a, uint32_t row, int32_t source, u2i_error_t *err) {
     struct rank_candidate *c = NULL;
     U2I_TRY(ask_candidate(a, row, &c, err));
@@ -184,6 +187,9 @@ static int ask_learnt_next(struct ask *a, u2i_error_t *err) {
         }
     }
     for (uint32_t i = 0; i < n && rc == U2I_OK; i++) {
+        if (i + ASK_AHEAD < n) {
+            model_user_ask(a->learnt, rows[i + ASK_AHEAD]);
+        }
         if (roaring_bitmap_remove_checked(passing, rows[i])) { /* one is there once */
             rc = ask_learnt_candidate(a, rows[i], U2I_FROM_NEIGHBOURS, err);
         }
@@ -201,6 +207,9 @@ int ask_learnt_search(struct ask *a, u2i_error_t *err) {
     uint32_t n;
     U2I_TRY(ask_vectors(a, STORE_TASTE, model_user_query(a->learnt), &n, err));
     for (uint32_t i = 0; i < n; i++) {
+        if (i + ASK_AHEAD < n) {
+            model_user_ask(a->learnt, a->hits[i + ASK_AHEAD].row);
+        }
         U2I_TRY(ask_learnt_candidate(a, a->hits[i].row, U2I_FROM_TASTE, err));
     }
     return U2I_OK;

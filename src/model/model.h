@@ -113,6 +113,8 @@ struct model_entry {
     size_t event; /* index into question.events of the newest event of the item */
 };
 size_t model_user_entries(const struct model_user *u, const struct model_entry **out);
+/* Asks the memory for what model_user_score() will need of `row`: to be called for the next but one. */
+void model_user_ask(const struct model_user *u, uint32_t row);
 /* The weighted summands of `row`'s score by part; `predicted` is what the index has for a row that isn't learnt
  * (NULL: the content part only). Their sum is the score. parts has MODEL_PARTS_N floats. */
 void model_user_score(const struct model_user *u, uint32_t row, const float *predicted,

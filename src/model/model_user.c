@@ -298,6 +298,16 @@ static const float *model_user_out(const struct model_user *u, uint32_t k, const
     return k == MODEL_NONE ? predicted : model_vector(u->m, k);
 }
 
+void model_user_ask(const struct model_user *u, uint32_t row) {
+    const uint32_t k = model_k(u->m, row);
+    if (k != MODEL_NONE) {
+        const char *const out = (const char *)model_vector(u->m, k);
+        for (size_t at = 0; at < u->m->dim * sizeof(float); at += 64) {
+            __builtin_prefetch(out + at);
+        }
+    }
+}
+
 void model_user_score(const struct model_user *u, uint32_t row, const float *predicted,
                       float *parts) {
     const struct model *const m = u->m;
