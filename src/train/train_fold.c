@@ -50,17 +50,53 @@ static bool fold_cholesky(const struct vec_ops *ops, float *a, uint32_t dim) {
     return true;
 }
 
+/* Eight rows at a time, so that the kernels have enough to do; what rows of a block have with each other is done here. */
+#define FOLD_BLOCK 8u
+
+/* L y = x, in place. */
+static void fold_solve_down(const float *factor, uint32_t dim, float *x) {
+    for (uint32_t first = 0; first < dim; first += FOLD_BLOCK) {
+        const uint32_t n = dim - first < FOLD_BLOCK ? dim - first : FOLD_BLOCK;
+        float sums[FOLD_BLOCK] = {0};
+        if (first > 0) {
+            vec_get()->dot_rows(x, factor + (size_t)first * dim, dim, n, first, sums);
+        }
+        for (uint32_t r = first; r < first + n; r++) {
+            const float *const row = factor + (size_t)r * dim;
+            float rest = x[r] - sums[r - first];
+            for (uint32_t c = first; c < r; c++) {
+                rest -= row[c] * x[c];
+            }
+            x[r] = rest / row[r];
+        }
+    }
+}
+
+/* L' y = x, in place. */
+static void fold_solve_up(const float *factor, uint32_t dim, float *x) {
+    for (uint32_t end = dim; end > 0;) {
+        const uint32_t first = (end - 1) / FOLD_BLOCK * FOLD_BLOCK;
+        const float *rows[FOLD_BLOCK];
+        float weights[FOLD_BLOCK];
+        for (uint32_t r = end; r-- > first;) {
+            const float *const row = factor + (size_t)r * dim;
+            x[r] /= row[r];
+            for (uint32_t c = first; c < r; c++) {
+                x[c] -= x[r] * row[c];
+            }
+            rows[r - first] = row;
+            weights[r - first] = -x[r];
+        }
+        if (first > 0) {
+            vec_get()->axpy_rows(weights, rows, end - first, x, first);
+        }
+        end = first;
+    }
+}
+
 void train_ials_solve(const float *factor, uint32_t dim, float *x) {
-    const struct vec_ops *const ops = vec_get();
-    for (uint32_t r = 0; r < dim; r++) {
-        const float *const row = factor + (size_t)r * dim;
-        x[r] = (x[r] - ops->dot(row, x, r)) / row[r];
-    }
-    for (uint32_t r = dim; r-- > 0;) {
-        const float *const row = factor + (size_t)r * dim;
-        x[r] /= row[r];
-        ops->axpy(-x[r], row, x, r);
-    }
+    fold_solve_down(factor, dim, x);
+    fold_solve_up(factor, dim, x);
 }
 
 bool train_ials_fold_in(const struct train_fold *how, const float *const *rows,
