@@ -47,9 +47,9 @@ int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err);
  * packed when they are first needed; until close the folder's files stay open, and must not be
  * cut short. U2I_EEMBED (not such a model; the message says what and where), U2I_ENOTFOUND, U2I_EIO, U2I_ENOMEM. */
 struct embed_bert_options {
-    bool
-        int8; /* products with weights in bytes: a third of the time and a quarter of the memory; vectors
-                  have a cosine of .99 or more with those in floats (docs/embedding.md) */
+    /* Products with weights in bytes: a third of the time, a quarter of the memory; vectors are nearly those in floats
+     * (docs/embedding.md says how nearly). */
+    bool int8;
 };
 int embed_bert_open(const char *folder, const struct embed_bert_options *opt, struct embedder **out,
                     u2i_error_t *err);

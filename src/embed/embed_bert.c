@@ -23,7 +23,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define EMBED_BERT_BATCH       512u /* tokens that pass together; a longer text passes alone */
 #define EMBED_BERT_BLOCK       32u  /* texts that a thread takes at once */
@@ -261,60 +260,31 @@ static void embed_bert_close(struct embedder *base) {
     }
 }
 
-/* A whole file of the folder; U2I_ENOTFOUND. */
-static int embed_bert_read(const char *folder, const char *name, struct buf *out,
-                           u2i_error_t *err) {
-    char *const path = embed_folder_path(folder, name);
-    int fd = -1;
-    uint64_t bytes = 0;
-    if (path == NULL) {
-        return error_oom(err);
-    }
-    int rc = embed_folder_open(path, &fd, &bytes, err);
-    if (rc == U2I_OK && bytes > EMBED_FOLDER_READ_MAX) {
-        rc = error_set(err, U2I_EEMBED, "%s has %llu bytes: too many for what it should be", path,
-                       (unsigned long long)bytes);
-    }
-    for (char part[65536]; rc == U2I_OK;) {
-        const ssize_t n = read(fd, part, sizeof part);
-        if (n <= 0) {
-            rc = n == 0 ? U2I_OK : error_set(err, U2I_EIO, "%s cannot be read", path);
-            break;
-        }
-        buf_put(out, part, (size_t)n);
-        rc = out->failed ? error_oom(err) : U2I_OK;
-    }
-    if (fd >= 0) {
-        (void)close(fd); /* only read from */
-    }
-    mem_free(path);
-    return rc;
-}
-
 /* vocab.txt, or where there is none tokenizer.json. */
 static int embed_bert_words(struct bert_embedder *e, const char *folder, uint32_t *crc,
                             u2i_error_t *err) {
     const struct wordpiece_options opt = {.lower_case = e->config.lower_case};
-    struct buf file = {0};
-    int rc = embed_bert_read(folder, "vocab.txt", &file, err);
+    char *file = NULL;
+    size_t n = 0;
+    int rc = embed_folder_read(folder, "vocab.txt", &file, &n, err);
     if (rc == U2I_OK) {
-        rc = wordpiece_new(file.data, file.len, &opt, &e->words, err);
+        rc = wordpiece_new(file, n, &opt, &e->words, err);
     } else if (rc == U2I_ENOTFOUND) {
         error_clear(err);
-        rc = embed_bert_read(folder, "tokenizer.json", &file, err);
+        rc = embed_folder_read(folder, "tokenizer.json", &file, &n, err);
         if (rc == U2I_OK) {
-            rc = wordpiece_from_json(file.data, file.len, &e->words, err);
+            rc = wordpiece_from_json(file, n, &e->words, err);
         }
     }
     if (rc == U2I_OK) {
         wordpiece_special_in_text(e->words, false); /* titles come from anywhere */
-        *crc = vec_get()->crc32c(*crc, file.data, file.len);
+        *crc = vec_get()->crc32c(*crc, file, n);
         if (wordpiece_size(e->words) > e->config.vocab) {
             rc = error_set(err, U2I_EEMBED, "%s has %u tokens, the model has vectors for %u",
                            folder, wordpiece_size(e->words), e->config.vocab);
         }
     }
-    buf_free(&file);
+    mem_free(file);
     return rc;
 }
 

@@ -114,6 +114,15 @@ static int folder_parse(const char *path, bool array, json_t **out, u2i_error_t 
     return rc;
 }
 
+int embed_folder_read(const char *folder, const char *name, char **text, size_t *n,
+                      u2i_error_t *err) {
+    char *const path = embed_folder_path(folder, name);
+    *text = NULL;
+    const int rc = path == NULL ? error_oom(err) : folder_read_all(path, text, n, err);
+    mem_free(path);
+    return rc;
+}
+
 static int folder_json(const char *folder, const char *name, bool array, json_t **out,
                        u2i_error_t *err) {
     char *const path = embed_folder_path(folder, name);

@@ -15,6 +15,9 @@ int embed_folder_check(const char *folder, u2i_error_t *err); /* is it there, an
 char *embed_folder_path(const char *folder, const char *name);
 /* A regular file, for close(). */
 int embed_folder_open(const char *path, int *fd, uint64_t *bytes, u2i_error_t *err);
+/* All of folder/name, for mem_free(), also after a failure. */
+int embed_folder_read(const char *folder, const char *name, char **text, size_t *n,
+                      u2i_error_t *err);
 /* The JSON of folder/name, for json_decref(); NULL on failure. */
 int embed_folder_object(const char *folder, const char *name, json_t **out, u2i_error_t *err);
 int embed_folder_array(const char *folder, const char *name, json_t **out, u2i_error_t *err);

@@ -350,8 +350,11 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
         rc = ask_once(&a, what, out, err);
     }
     for (int i = 1; i < ASK_ATTEMPTS && rc != U2I_OK && (a.moved || a.unready); i++) {
-        if (a.unready) { /* outside of the read section, so that nobody waits */
-            embedding_prepare(e);
+        /* Outside of the read section, so that nobody waits. Any other failure is met again where it is known what
+         * to do without. */
+        if (a.unready && embedding_prepare(e, err) == U2I_ENOMEM) {
+            rc = U2I_ENOMEM;
+            break;
         }
         rc = ask_once(&a, what, out, err);
         if (rc == U2I_OK) {

@@ -259,9 +259,9 @@ bool embedding_ready(struct engine *e) {
     return ready;
 }
 
-void embedding_prepare(struct engine *e) {
+int embedding_prepare(struct engine *e, u2i_error_t *err) {
     float none;
-    (void)embedding_run(e, NULL, 0, &none, NULL, NULL); /* whoever embeds is told again */
+    return embedding_run(e, NULL, 0, &none, NULL, err);
 }
 
 /* ---- Learning ------------------------------------------------------------------------------- */

@@ -160,7 +160,7 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
 bool embedding_learns(const struct engine *e);
 /* Whether a text can be embedded without long preparations; embedding_prepare() makes them. */
 bool embedding_ready(struct engine *e);
-void embedding_prepare(struct engine *e);
+int embedding_prepare(struct engine *e, u2i_error_t *err);
 bool embedding_is_zero(const float *v, uint32_t dim);
 /* After a write of vectors of state `number`: embeds them anew if another process has gone on. */
 int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err);

@@ -55,7 +55,7 @@ struct items_fresh { /* items whose texts have to be embedded */
     float *all;      /* the vectors of all items */
     size_t *at;      /* which ones, n of them */
     struct embed_text *texts;
-    float *vectors;
+    float *vectors; /* of the fresh ones; the same as `all` where all are fresh */
     size_t n;
 };
 
@@ -89,7 +89,7 @@ static int items_embed_fresh(struct engine *e, const struct items_fresh *f, uint
     if (rc == U2I_EEMBED && err != NULL && err->offset >= 0 && (size_t)err->offset < f->n) {
         err->offset = (int32_t)f->at[err->offset];
     }
-    for (size_t i = 0; i < f->n && rc == U2I_OK; i++) {
+    for (size_t i = 0; i < f->n && rc == U2I_OK && f->vectors != f->all; i++) {
         memcpy(f->all + f->at[i] * dim, f->vectors + i * dim, dim * sizeof(*f->all));
     }
     return rc;
@@ -99,15 +99,18 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
                        struct store_item *rows, u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
     float *vectors = arena_array(a, n * dim, sizeof(*vectors));
-    struct items_fresh fresh = {vectors, arena_array(a, n, sizeof(*fresh.at)),
-                                arena_array(a, n, sizeof(*fresh.texts)),
-                                arena_array(a, n * dim, sizeof(*fresh.vectors)), 0};
     uint32_t number = 0;
-    if (vectors == NULL || fresh.at == NULL || fresh.texts == NULL || fresh.vectors == NULL) {
+    if (vectors == NULL) {
         return error_oom(err);
     }
     if (!e->embeds) {
         return items_copy_vectors(e, items, n, rows, vectors, err);
+    }
+    struct items_fresh fresh = {
+        vectors, arena_array(a, n, sizeof(*fresh.at)), arena_array(a, n, sizeof(*fresh.texts)),
+        embedding_learns(e) ? vectors : arena_array(a, n * dim, sizeof(*fresh.vectors)), 0};
+    if (fresh.at == NULL || fresh.texts == NULL || fresh.vectors == NULL) {
+        return error_oom(err);
     }
     for (size_t i = 0; i < n; i++) {
         if (items[i].vector != NULL) {

@@ -1,9 +1,9 @@
 /* How large ef has to be, found by asking: a sample of queries whose exact answers are known is put
  * to the graph with one ef after another.
  *
- * The queries are what the owner says is asked. Where it doesn't know, half of them are vectors of the graph (what is similar to this item?), half weighted means
- * of near ones (what fits this user?): the two need a different ef, so each kind has to reach the
- * recall by itself. The sample's mean is uncertain by its standard error, and by so much it has to
+ * The queries are what the owner says is asked. Where it doesn't know, half of them are vectors of the
+ * graph (what is similar to this item?), half weighted means of near ones (what fits this user?): the
+ * two need a different ef, so each kind has to reach the recall by itself. The sample's mean is uncertain by its standard error, and by so much it has to
  * be better than what is asked for: then most other samples reach it too.
  *
  * Exact answers cost a scan of all vectors. It goes block by block, a block being compared with

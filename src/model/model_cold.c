@@ -4,9 +4,9 @@
  *
  *   out(c) = W c + b + sum_i w_i (t_i - W c_i - b) = W (c - sum_i w_i c_i) + sum_i w_i t_i,
  *
- * i the 20 nearest lessons, w_i ~ max(0, cos)^3, adding up to 1; t_i the searched part of the out-vector over the square root
- * of the whole one's length (an average lesson's being 1), which takes half of the popularity out of it. Both steps were measured to help
- * (docs/training.md). Content is centred and of unit length here; the lessons keep theirs in bytes. */
+ * i the 20 nearest lessons, w_i ~ max(0, cos)^3, adding up to 1; t_i the searched part of the out-vector over the
+ * square root of the whole one's length (an average lesson's being 1), which takes half of the popularity out
+ * of it. Both steps were measured to help (docs/training.md). Content is centred and of unit length here; the lessons keep theirs in bytes. */
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/topk.h"

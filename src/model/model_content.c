@@ -1,5 +1,5 @@
-/* Content in a question. A user's item that isn't learnt speaks through an in-vector of ease predicted from it. And an item that
- * isn't learnt gets, beside the score of its predicted vector, a part for how much it is like the user's own items:
+/* Content in a question. A user's item that isn't learnt speaks through an in-vector of ease predicted from it. And an
+ * item that isn't learnt gets, beside the score of its predicted vector, a part for how much it is like the user's own items:
  *
  *   sum_k w_k c_k . c_j / spread,   c centred and of unit length, w_k without recency: old tastes count too.
  *

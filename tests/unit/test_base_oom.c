@@ -17,28 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs `work` with the first, second, ... allocation failing until it gets through without. `work`
- * returns U2I_OK or U2I_ENOMEM, and checks that what it made stayed sound. */
-static void fail_each_allocation(int (*work)(void)) {
-    if (!oom_is_wrapped()) {
-        skip();
-    }
-    long failures = 0;
-    for (; failures < 10000; failures++) {
-        oom_countdown = failures;
-        const int rc = work();
-        const bool failed = oom_countdown < 0;
-        oom_countdown = -1;
-        if (!failed) {
-            assert_int_equal(rc, U2I_OK);
-            break;
-        }
-        assert_int_equal(rc, U2I_ENOMEM);
-    }
-    print_message("%ld allocations failed in turn\n", failures);
-    assert_in_range(failures, 1, 9999);
-}
-
 static int work_on_buffer(void) {
     struct buf b = {0};
     for (int i = 0; i < 50; i++) {
@@ -115,22 +93,22 @@ static int work_on_flat(void) {
 
 static void buffer_survives_every_failure(void **state) {
     (void)state;
-    fail_each_allocation(work_on_buffer);
+    oom_fail_each(work_on_buffer, 1);
 }
 
 static void arena_survives_every_failure(void **state) {
     (void)state;
-    fail_each_allocation(work_on_arena);
+    oom_fail_each(work_on_arena, 1);
 }
 
 static void intern_survives_every_failure(void **state) {
     (void)state;
-    fail_each_allocation(work_on_intern);
+    oom_fail_each(work_on_intern, 1);
 }
 
 static void flat_survives_every_failure(void **state) {
     (void)state;
-    fail_each_allocation(work_on_flat);
+    oom_fail_each(work_on_flat, 1);
 }
 
 /* Bits that speed up a search are optional: without memory for them it goes on by the bitmaps. */

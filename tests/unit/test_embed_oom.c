@@ -18,29 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs `work` with the first, second, ... allocation failing until it gets through without. */
-static void fail_each_allocation(int (*work)(void)) {
-    if (!oom_is_wrapped()) {
-        skip();
-    }
-    long failures = 0;
-    for (; failures < 10000; failures++) {
-        oom_countdown = failures;
-        const int rc = work();
-        const bool failed = oom_countdown < 0;
-        oom_countdown = -1;
-        if (!failed) {
-            assert_int_equal(rc, U2I_OK);
-            break;
-        }
-        if (rc != U2I_ENOMEM) {
-            fail_msg("allocation %ld: %d", failures, rc);
-        }
-    }
-    print_message("%ld allocations failed in turn\n", failures);
-    assert_in_range(failures, 1, 9999);
-}
-
 static const struct embed_text OOM_TEXT = {"The Lord of the Rings", "Fantasy", "a ring"};
 
 static int work_on_embedder(void) {
@@ -134,7 +111,7 @@ static int work_on_entries(void) {
 
 static void embedder_without_memory_says_so(void **state) {
     (void)state;
-    fail_each_allocation(work_on_embedder);
+    oom_fail_each(work_on_embedder, 1);
 }
 
 /* Ours only: jansson 2.14 itself writes where it may not when its buffer for a token cannot grow. */
@@ -144,8 +121,8 @@ static void model_folder_without_memory_says_so(void **state) {
         skip();
     }
     oom_folder = tiny_make();
-    fail_each_allocation(work_on_settings);
-    fail_each_allocation(work_on_tensors);
+    oom_fail_each(work_on_settings, 1);
+    oom_fail_each(work_on_tensors, 1);
 
     struct forge one = {0};
     forge_add(&one, "a", "F32", NULL, 0);
@@ -153,18 +130,18 @@ static void model_folder_without_memory_says_so(void **state) {
     folder_drop(&oom_folder, "model.safetensors");
     folder_put(&oom_folder, "model.safetensors.index.json",
                "{\"weight_map\":{\"a\":\"one.safetensors\"}}");
-    fail_each_allocation(work_on_tensors);
+    oom_fail_each(work_on_tensors, 1);
     folder_remove(&oom_folder);
 }
 
 static void popularity_without_memory_says_so(void **state) {
     (void)state;
-    fail_each_allocation(work_on_popularity);
+    oom_fail_each(work_on_popularity, 1);
 }
 
 static void long_profile_without_memory_says_so(void **state) {
     (void)state;
-    fail_each_allocation(work_on_entries);
+    oom_fail_each(work_on_entries, 1);
 }
 
 int main(void) {

@@ -5,6 +5,7 @@
 #include "engine/presets.h"
 #include "engine/rules.h"
 #include "engine/settings.h"
+#include "rule_for.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -293,19 +294,6 @@ static void recruitment_leaves_out_expired_and_filled_jobs(void **state) {
     hides("recruitment", "{}", "{\"expires\": 1700000000}");
     shows("recruitment", "{}", "{\"expires\": 1700000001, \"filled\": false}");
     hides("recruitment", "{}", "{\"filled\": true}");
-}
-
-/* The first rule of the kind for the action; NULL if there is none. */
-static const struct rule *rule_for(const struct rules_bound *b, enum rule_kind kind,
-                                   const char *action) {
-    uint32_t from;
-    const uint32_t n = rules_of(b, kind, &from);
-    for (uint32_t i = from; i < from + n; i++) {
-        if (strcmp(b->list[i].rule->name, action) == 0) {
-            return b->list[i].rule;
-        }
-    }
-    return NULL;
 }
 
 static void recruitment_asks_both_sides_and_limits_applications(void **state) {

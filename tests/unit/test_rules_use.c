@@ -2,6 +2,7 @@
  * rows of real columns. */
 #include "base/alloc.h"
 #include "engine/rules.h"
+#include "rule_for.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -341,19 +342,6 @@ static void rules_are_in_order_of_kind_then_as_written(void **state) {
     assert_int_equal(rules_of(&w.bound, RULE_CAP, &from), 1);
     assert_int_equal(rules_of(&w.bound, RULE_PIN, &from), 0);
     world_close(&w);
-}
-
-/* The first rule of the kind for the action; NULL if there is none. */
-static const struct rule *rule_for(const struct rules_bound *b, enum rule_kind kind,
-                                   const char *action) {
-    uint32_t from;
-    const uint32_t n = rules_of(b, kind, &from);
-    for (uint32_t i = from; i < from + n; i++) {
-        if (strcmp(b->list[i].rule->name, action) == 0) {
-            return b->list[i].rule;
-        }
-    }
-    return NULL;
 }
 
 /* ---- Events ----------------------------------------------------------------------------------- */

@@ -13,27 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs `work` with the first, second, ... allocation failing until it gets through without. */
-static void fail_each_allocation(int (*work)(void)) {
-    if (!oom_is_wrapped()) {
-        skip();
-    }
-    long failures = 0;
-    for (; failures < 10000; failures++) {
-        oom_countdown = failures;
-        const int rc = work();
-        const bool failed = oom_countdown < 0;
-        oom_countdown = -1;
-        if (!failed) {
-            assert_int_equal(rc, U2I_OK);
-            break;
-        }
-        assert_int_equal(rc, U2I_ENOMEM);
-    }
-    print_message("%ld allocations failed in turn\n", failures);
-    assert_in_range(failures, 4, 9999);
-}
-
 /* Both texts with their growing lists; a failed one leaves the list as it was. */
 static int encode_twice(const struct wordpiece *w, u2i_error_t *err) {
     static const char text[] = "a ab, abb! e\xcc\x81 \xe4\xb8\xad [SEP] a a a a a a a a a";
@@ -89,12 +68,12 @@ static int work_on_json(void) {
 
 static void vocabulary_without_memory_says_so(void **state) {
     (void)state;
-    fail_each_allocation(work_on_vocabulary);
+    oom_fail_each(work_on_vocabulary, 4);
 }
 
 static void tokenizer_json_without_memory_says_so(void **state) {
     (void)state;
-    fail_each_allocation(work_on_json);
+    oom_fail_each(work_on_json, 4);
 }
 
 int main(void) {
