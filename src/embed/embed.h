@@ -7,9 +7,18 @@
 #include "u2i.h"
 #include <stdbool.h>
 
-/* The parts of a text; any may be NULL. A query has only `text`. */
+/* The parts of a text; any may be NULL. A query has only `text`; some models embed it in another way than what is to
+ * be found. */
 struct embed_text {
     const char *title, *category, *text;
+    bool query;
+};
+
+/* How an embedder embeds, for people. */
+struct embed_about {
+    char precision[8]; /* "f32", "int8"; "" where there is no choice, or none is made yet */
+    double
+        parity; /* mean cosine of int8 vectors with those in f32, of built-in texts; 0 = not measured */
 };
 
 struct embedder;
@@ -28,6 +37,7 @@ struct embedder_ops {
     int (*load)(struct embedder *e, const void *p, size_t n, u2i_error_t *err);
     /* Whether embedding can begin without long preparations; embedding no texts makes them. NULL: always. */
     bool (*ready)(const struct embedder *e);
+    void (*about)(const struct embedder *e, struct embed_about *out); /* NULL: nothing to say */
     void (*close)(struct embedder *e);
 };
 struct embedder { /* the first member of each embedder's own struct */
@@ -43,13 +53,24 @@ struct embedder { /* the first member of each embedder's own struct */
 int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err);
 
 /* A BERT model in a folder of Hugging Face's layout (bge, MiniLM, e5, gte): config.json, vocab.txt or
- * tokenizer.json, model.safetensors (docs/embedding.md). A text longer than the model takes is cut. The weights are
+ * tokenizer.json, model.safetensors (docs/embedding.md). The weights are
  * packed when they are first needed; until close the folder's files stay open, and must not be
  * cut short. U2I_EEMBED (not such a model; the message says what and where), U2I_ENOTFOUND, U2I_EIO, U2I_ENOMEM. */
+enum embed_precision {
+    EMBED_AUTO =
+        0, /* int8 where this machine is faster with it, and vectors stay nearly the same: embed_bert.c */
+    EMBED_F32 = 1,
+    EMBED_INT8 = 2
+};
 struct embed_bert_options {
-    /* Products with weights in bytes: a third of the time, a quarter of the memory; vectors are nearly those in floats
-     * (docs/embedding.md says how nearly). */
-    bool int8;
+    enum embed_precision precision;
+    const char *query_prefix, *passage_prefix; /* put before each text of its kind; NULL: nothing */
+    bool
+        windows; /* a text longer than the model takes is embedded in pieces, whose vectors are averaged; else it is
+                     cut */
+    const char
+        *cache; /* folder that keeps the packed weights, made when it is needed; NULL: none. Must be
+                          trusted like the store beside it */
 };
 int embed_bert_open(const char *folder, const struct embed_bert_options *opt, struct embedder **out,
                     u2i_error_t *err);

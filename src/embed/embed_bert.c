@@ -380,7 +380,7 @@ int embed_bert_open(const char *folder, const struct embed_bert_options *opt, st
         return error_oom(err);
     }
     e->base.ops = &BERT_OPS;
-    e->precision = opt->int8 ? BERT_INT8 : BERT_F32;
+    e->precision = opt->precision == EMBED_INT8 ? BERT_INT8 : BERT_F32;
     (void)pthread_mutex_init(&e->packing, NULL); /* the default kind: nothing can fail */
     const int rc = embed_bert_load(e, folder, err);
     if (rc != U2I_OK) {

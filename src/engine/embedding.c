@@ -56,7 +56,7 @@ static int embedding_model_in(const char *folder, uint32_t dim, char *name, size
     char path[PATH_MAX];
     struct embedder *e;
     U2I_TRY(embedding_path(folder, path, err));
-    U2I_TRY(embed_bert_open(path, &(struct embed_bert_options){false}, &e, err));
+    U2I_TRY(embed_bert_open(path, &(struct embed_bert_options){.precision = EMBED_F32}, &e, err));
     U2I_TRY(embedding_describe(e, name, name_bytes, name_dim));
     return dim == 0 || dim == *name_dim
                ? U2I_OK
@@ -153,7 +153,8 @@ static int embedding_new(const struct engine *e, struct embedder **out, u2i_erro
                          "say where it lies",
                          e->store->model);
     }
-    const struct embed_bert_options opt = {.int8 = e->settings.model_precision == 1};
+    const struct embed_bert_options opt = {
+        .precision = e->settings.model_precision == 1 ? EMBED_INT8 : EMBED_F32};
     return embed_bert_open(folder, &opt, out, err);
 }
 

@@ -97,7 +97,8 @@ static struct folder make_model(bool cls) {
     return f;
 }
 
-static const struct embed_bert_options floats = {.int8 = false}, bytes = {.int8 = true};
+static const struct embed_bert_options floats = {.precision = EMBED_F32},
+                                       bytes = {.precision = EMBED_INT8};
 
 static struct embedder *open_as(const struct folder *f, const struct embed_bert_options *opt) {
     struct embedder *e = NULL;
