@@ -16,7 +16,7 @@
 
 int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err) {
     const uint32_t dim = a->e->store->dim;
-    const struct embed_text in = {.text = text};
+    const struct embed_text in = {.text = text, .query = true};
     float *v = arena_array(&a->arena, dim, sizeof(*v));
     *out = NULL;
     if (v == NULL) {

@@ -276,7 +276,8 @@ struct learning {
 
 static int embedding_learn_item(void *ctx, const struct store_item *item) {
     struct learning *l = ctx;
-    const struct embed_text text = {item->title, item->category, item->text};
+    const struct embed_text text = {
+        .title = item->title, .category = item->category, .text = item->text};
     l->rc = l->embedder->ops->learn_add(l->embedder, &text, l->err);
     l->items++;
     return l->rc;
@@ -376,7 +377,8 @@ static int embedding_read(struct engine *e, struct arena *a, uint32_t *rows, siz
         }
         rc = e->ops->get_item(e->store, rows[i], a, &item, NULL);
         if (rc == U2I_OK) {
-            texts[*kept] = (struct embed_text){item.title, item.category, item.text};
+            texts[*kept] = (struct embed_text){
+                .title = item.title, .category = item.category, .text = item.text};
             rows[(*kept)++] = rows[i];
         }
         rc = rc == U2I_ENOTFOUND ? U2I_OK : rc; /* is being deleted */

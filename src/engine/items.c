@@ -70,8 +70,8 @@ static int items_find_fresh(struct engine *e, struct arena *a, const u2i_item_t 
     }
     for (size_t i = 0; i < n; i++) {
         if (!reuses || !items_reuse(e, a, &items[i], out->all + i * e->store->dim)) {
-            out->texts[out->n] =
-                (struct embed_text){items[i].title, items[i].category, items[i].text};
+            out->texts[out->n] = (struct embed_text){
+                .title = items[i].title, .category = items[i].category, .text = items[i].text};
             out->at[out->n++] = i;
         }
     }

@@ -30,7 +30,7 @@ static void embed_all(const struct embedder *e, const struct embed_text *texts, 
 }
 
 static void embed_title(const struct embedder *e, const char *title, float *out) {
-    const struct embed_text text = {title, NULL, NULL};
+    const struct embed_text text = {.title = title};
     embed_all(e, &text, 1, out);
 }
 
@@ -59,14 +59,16 @@ static void learn(struct embedder *e, const struct embed_text *texts, size_t n) 
 }
 
 static const struct embed_text SHELF[] = {
-    {"The Lord of the Rings", "Fantasy Adventure", "a ring, a wizard and a long walk"},
-    {"Harry Potter and the Goblet of Fire", "Fantasy Adventure", NULL},
-    {"The Hobbit", "Fantasy", "a dragon sleeps on gold"},
-    {"The Terminator", "Action Sci-Fi", "a machine from the future"},
-    {"The Matrix", "Action Sci-Fi", NULL},
-    {"The Godfather", "Crime Drama", NULL},
-    {"The Notebook", "Romance Drama", NULL},
-    {"千と千尋の神隠し", "Fantasy", NULL},
+    {.title = "The Lord of the Rings",
+     .category = "Fantasy Adventure",
+     .text = "a ring, a wizard and a long walk"},
+    {.title = "Harry Potter and the Goblet of Fire", .category = "Fantasy Adventure"},
+    {.title = "The Hobbit", .category = "Fantasy", .text = "a dragon sleeps on gold"},
+    {.title = "The Terminator", .category = "Action Sci-Fi", .text = "a machine from the future"},
+    {.title = "The Matrix", .category = "Action Sci-Fi"},
+    {.title = "The Godfather", .category = "Crime Drama"},
+    {.title = "The Notebook", .category = "Romance Drama"},
+    {.title = "千と千尋の神隠し", .category = "Fantasy"},
 };
 #define SHELF_N (sizeof SHELF / sizeof SHELF[0])
 
@@ -89,8 +91,9 @@ static void every_vector_has_unit_length(void **state) {
 static void empty_text_gives_a_zero_vector(void **state) {
     (void)state;
     struct embedder *e = open_embedder();
-    const struct embed_text texts[] = {
-        {NULL, NULL, NULL}, {"", "", ""}, {"?!", " ", "\xe2\x80\xa6"}};
+    const struct embed_text texts[] = {{.title = NULL},
+                                       {.title = "", .category = "", .text = ""},
+                                       {.title = "?!", .category = " ", .text = "\xe2\x80\xa6"}};
     float v[3 * DIM];
     for (int learnt = 0; learnt < 2; learnt++) {
         memset(v, 1, sizeof v);
@@ -174,7 +177,7 @@ static void a_query_finds_title_and_category_words(void **state) {
     learn(e, SHELF, SHELF_N);
     float items[SHELF_N * DIM], q[DIM];
     embed_all(e, SHELF, SHELF_N, items);
-    const struct embed_text queries[] = {{NULL, NULL, "matrix"}, {NULL, NULL, "goblet potter"}};
+    const struct embed_text queries[] = {{.text = "matrix"}, {.text = "goblet potter"}};
     const size_t expected[] = {4, 1};
     for (size_t k = 0; k < 2; k++) {
         embed_all(e, &queries[k], 1, q);
@@ -184,7 +187,7 @@ static void a_query_finds_title_and_category_words(void **state) {
         }
         assert_int_equal(best, expected[k]);
     }
-    const struct embed_text fantasy = {NULL, NULL, "fantasy"};
+    const struct embed_text fantasy = {.text = "fantasy"};
     embed_all(e, &fantasy, 1, q);
     double worst_inside = 1, best_outside = -1;
     for (size_t i = 0; i < SHELF_N; i++) {
@@ -209,7 +212,7 @@ static void a_text_of_the_largest_size_is_embedded(void **state) {
         text[i] = rng_below(&r, 6) == 0 ? ' ' : (char)('a' + rng_below(&r, 26));
     }
     text[U2I_TEXT_MAX_BYTES] = '\0';
-    const struct embed_text t = {"long", NULL, text};
+    const struct embed_text t = {.title = "long", .text = text};
     float v[DIM];
     embed_all(e, &t, 1, v);
     assert_true(fabs(dot(v, v) - 1) < 1e-5);
@@ -221,7 +224,7 @@ static void a_text_of_the_largest_size_is_embedded(void **state) {
 static void text_that_is_not_utf8_is_refused_by_name(void **state) {
     (void)state;
     struct embedder *e = open_embedder();
-    const struct embed_text texts[] = {{"good", NULL, NULL}, {"good", "b\xff", NULL}};
+    const struct embed_text texts[] = {{.title = "good"}, {.title = "good", .category = "b\xff"}};
     float v[2 * DIM];
     u2i_error_t err = {0};
     assert_int_equal(e->ops->embed(e, texts, 2, v, &err), U2I_EEMBED);
@@ -277,7 +280,7 @@ static void learning_does_not_depend_on_the_order_of_the_catalogue(void **state)
     static struct embed_text texts[N];
     for (size_t i = 0; i < N; i++) {
         (void)snprintf(titles[i], sizeof titles[i], "item %zu of %zu", i % 977, i % 31);
-        texts[i] = (struct embed_text){titles[i], i % 3 == 0 ? "even" : NULL, NULL};
+        texts[i] = (struct embed_text){.title = titles[i], .category = i % 3 == 0 ? "even" : NULL};
     }
     struct embedder *e = open_embedder();
     struct buf forward = {0}, backward = {0};
