@@ -583,3 +583,7 @@ int safetensors_floats(const struct safetensors_tensor *t, uint64_t first, size_
     }
     return U2I_OK;
 }
+
+void safetensors_drop(const struct safetensors_tensor *t) {
+    filemap_drop((void *)(uintptr_t)t->bytes, t->bytes_n);
+}

@@ -54,5 +54,7 @@ int safetensors_readable(const struct safetensors_tensor *t, u2i_error_t *err);
  * not so many. */
 int safetensors_floats(const struct safetensors_tensor *t, uint64_t first, size_t n, float *out,
                        u2i_error_t *err);
+/* It will not be read soon: its pages need no memory until then. */
+void safetensors_drop(const struct safetensors_tensor *t);
 
 #endif

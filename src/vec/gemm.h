@@ -25,6 +25,7 @@
 #ifndef U2I_VEC_GEMM_H
 #define U2I_VEC_GEMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,7 @@ struct gemm_ops {
     uint32_t f32_rows, f32_cols;
     uint32_t i8_rows, i8_cols;
     int32_t levels; /* 127 or 63, see above */
+    bool i8_pays;   /* products of bytes are faster than those of floats */
 };
 
 const struct gemm_ops *gemm_get(void); /* the table of vec_get() */

@@ -307,6 +307,7 @@ const struct gemm_ops *gemm_avx2_ops(void) {
         .i8_rows = GEMM_AVX2_I8_ROWS,
         .i8_cols = GEMM_AVX2_COLS,
         .levels = 63,
+        .i8_pays = true,
         .f32_tile = gemm_avx2_f32,
         .f32_rows = GEMM_AVX2_ROWS,
         .f32_cols = GEMM_AVX2_COLS,

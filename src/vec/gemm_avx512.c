@@ -299,6 +299,7 @@ const struct gemm_ops *gemm_avx512_ops(void) {
         .i8_rows = GEMM_AVX512_ROWS,
         .i8_cols = GEMM_AVX512_COLS,
         .levels = 127,
+        .i8_pays = true,
         .f32_tile = gemm_avx512_f32,
         .f32_rows = GEMM_AVX512_ROWS,
         .f32_cols = GEMM_AVX512_COLS,

@@ -1,5 +1,5 @@
 /* A BERT model in a folder, against numpy's answers (tests/golden/bert_golden.py) and against itself: alone, in company,
- * cut, from two threads, without memory. The weights come from the same formula as there. */
+ * cut, from two threads, without memory, with prefixes, in pieces. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,134 +7,9 @@
 
 #include <cmocka.h>
 
-#include "../golden/bert_golden.h"
-#include "base/alloc.h"
-#include "embed/embed.h"
-#include "model_folder.h"
+#include "bert_world.h"
 #include "oom.h"
-#include <math.h>
 #include <pthread.h>
-
-enum { HIDDEN = 24, LAYERS = 3, WIDE = 40, VOCAB = 40, POSITIONS = 16, TYPES = 2 };
-
-/* ---- The model -------------------------------------------------------------------------------- */
-
-static uint32_t formula_state;
-
-static float formula(void) {
-    formula_state = formula_state * 1664525u + 1013904223u;
-    return (float)(formula_state >> 8) / 16777216.0f - 0.5f;
-}
-
-/* A tensor with values base + scale * formula. */
-static void add(struct forge *f, const char *name, uint64_t rows, uint64_t columns, float scale,
-                float base) {
-    const uint64_t dims[2] = {rows, columns};
-    forge_add(f, name, "F32", dims, columns == 0 ? 1 : 2);
-    const size_t n = (size_t)(rows * (columns == 0 ? 1 : columns));
-    float *const values = alloc_array(n, sizeof *values);
-    folder_require(values != NULL, "memory");
-    for (size_t i = 0; i < n; i++) {
-        values[i] = base + scale * formula();
-    }
-    memcpy(f->data.data + f->data.len - n * sizeof *values, values, n * sizeof *values);
-    mem_free(values);
-}
-
-static void add_both(struct forge *f, unsigned layer, const char *name, uint64_t out, uint64_t in) {
-    char full[128];
-    const bool norm = in == 0;
-    (void)snprintf(full, sizeof full, "encoder.layer.%u.%s.weight", layer, name);
-    add(f, full, out, in, norm ? 0.2f : 0.5f, norm ? 1.0f : 0.0f);
-    (void)snprintf(full, sizeof full, "encoder.layer.%u.%s.bias", layer, name);
-    add(f, full, out, 0, 0.1f, 0);
-}
-
-/* In the script's order. */
-static void save_weights(const struct folder *folder) {
-    struct forge f = {0};
-    formula_state = 12345;
-    add(&f, "embeddings.word_embeddings.weight", VOCAB, HIDDEN, 1, 0);
-    add(&f, "embeddings.position_embeddings.weight", POSITIONS, HIDDEN, 1, 0);
-    add(&f, "embeddings.token_type_embeddings.weight", TYPES, HIDDEN, 1, 0);
-    add(&f, "embeddings.LayerNorm.weight", HIDDEN, 0, 0.2f, 1);
-    add(&f, "embeddings.LayerNorm.bias", HIDDEN, 0, 0.1f, 0);
-    for (unsigned i = 0; i < LAYERS; i++) {
-        add_both(&f, i, "attention.self.query", HIDDEN, HIDDEN);
-        add_both(&f, i, "attention.self.key", HIDDEN, HIDDEN);
-        add_both(&f, i, "attention.self.value", HIDDEN, HIDDEN);
-        add_both(&f, i, "attention.output.dense", HIDDEN, HIDDEN);
-        add_both(&f, i, "attention.output.LayerNorm", HIDDEN, 0);
-        add_both(&f, i, "intermediate.dense", WIDE, HIDDEN);
-        add_both(&f, i, "output.dense", HIDDEN, WIDE);
-        add_both(&f, i, "output.LayerNorm", HIDDEN, 0);
-    }
-    forge_save(&f, folder, "model.safetensors");
-}
-
-/* Tokens 5..39 are the words w5, w6, ... */
-static struct folder make_model(bool cls) {
-    const struct folder f = folder_make();
-    struct buf vocab = {0};
-    buf_puts(&vocab, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
-    for (int i = 5; i < VOCAB; i++) {
-        buf_printf(&vocab, "w%d\n", i);
-    }
-    folder_write(&f, "vocab.txt", vocab.data, vocab.len);
-    buf_free(&vocab);
-    folder_put(&f, "config.json",
-               "{\"model_type\": \"bert\", \"hidden_act\": \"gelu\", \"hidden_size\": 24, "
-               "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"intermediate_size\": 40, "
-               "\"vocab_size\": 40, \"max_position_embeddings\": 16, \"type_vocab_size\": 2, "
-               "\"layer_norm_eps\": 1e-12}");
-    if (cls) {
-        folder_require(mkdir(folder_path(&f, "1_Pooling"), 0700) == 0, "mkdir");
-        folder_put(&f, "1_Pooling/config.json",
-                   "{\"word_embedding_dimension\": 24, \"pooling_mode_cls_token\": true, "
-                   "\"pooling_mode_mean_tokens\": false}");
-    }
-    save_weights(&f);
-    return f;
-}
-
-static const struct embed_bert_options floats = {.precision = EMBED_F32},
-                                       bytes = {.precision = EMBED_INT8};
-
-static struct embedder *open_as(const struct folder *f, const struct embed_bert_options *opt) {
-    struct embedder *e = NULL;
-    u2i_error_t err = {0};
-    if (embed_bert_open(f->path, opt, &e, &err) != U2I_OK) {
-        fail_msg("%s", err.msg);
-    }
-    assert_int_equal(e->dim, HIDDEN);
-    return e;
-}
-
-static struct embedder *open_model(const struct folder *f) {
-    return open_as(f, &floats);
-}
-
-/* Token 1 is what no word is. */
-static const struct embed_text texts[] = {
-    {.title = "w10"},
-    {.title = "w5 w6", .category = "w7", .text = "w8"},
-    {.text = "w39 unknown w39 w20 w21 w22 w23 w24 w25 w26 w27 w28 w29 w30"},
-};
-
-static void embed(const struct embedder *e, const struct embed_text *list, size_t n, float *out) {
-    u2i_error_t err = {0};
-    if (e->ops->embed(e, list, n, out, &err) != U2I_OK) {
-        fail_msg("%s", err.msg);
-    }
-}
-
-static void assert_near(const float *got, const float *want) {
-    for (int d = 0; d < HIDDEN; d++) {
-        if (!(fabsf(got[d] - want[d]) < 2e-6f)) {
-            fail_msg("%g instead of %g in dimension %d", (double)got[d], (double)want[d], d);
-        }
-    }
-}
 
 /* ---- Answers ---------------------------------------------------------------------------------- */
 
@@ -157,7 +32,7 @@ static void vectors_are_those_of_numpy(void **state) {
 static void vectors_in_bytes_are_nearly_those_of_numpy(void **state) {
     (void)state;
     const struct folder f = make_model(false);
-    struct embedder *const e = open_as(&f, &bytes);
+    struct embedder *const e = open_as(&f, &in_bytes);
     struct embedder *const exact = open_model(&f);
     float out[3][HIDDEN];
     assert_string_equal(e->name, exact->name);
@@ -284,6 +159,102 @@ static void threads_share_a_model(void **state) {
     folder_remove(&f);
 }
 
+/* ---- Prefixes and pieces ---------------------------------------------------------------------- */
+
+static void prefixes_are_put_before_texts_of_their_kind(void **state) {
+    (void)state;
+    const struct folder f = make_model(false);
+    const struct embed_bert_options opt = {
+        .precision = EMBED_F32, .query_prefix = "w5 w6\n", .passage_prefix = "w5 "};
+    struct embedder *const e = open_as(&f, &opt);
+    struct embedder *const plain = open_model(&f);
+    const struct embed_text list[] = {{.text = "w7 w8", .query = true},
+                                      {.title = "w6", .category = "w7", .text = "w8"},
+                                      {.text = "", .query = true},
+                                      {.title = " "}};
+    float out[4][HIDDEN];
+    float same[HIDDEN];
+    embed(e, list, 4, out[0]);
+    assert_near(out[0], golden_mean[1]);
+    assert_near(out[1], golden_mean[1]);
+    for (int d = 0; d < HIDDEN; d++) { /* a prefix alone is no text */
+        assert_true(out[2][d] == 0 && out[3][d] == 0);
+    }
+    embed(plain, &list[1], 1, same);
+    assert_true(fabsf(same[0] - out[1][0]) > 1e-4f);
+    e->ops->close(e);
+    plain->ops->close(plain);
+    folder_remove(&f);
+}
+
+static void to_unit_length(float *v) {
+    float sum = 0;
+    for (int d = 0; d < HIDDEN; d++) {
+        sum += v[d] * v[d];
+    }
+    for (int d = 0; d < HIDDEN; d++) {
+        v[d] /= sqrtf(sum);
+    }
+}
+
+/* Sixteen tokens are fourteen words: twenty words are two pieces of ten, twenty-nine are three of nine and ten. */
+static void windows_average_the_pieces_of_long_texts(void **state) {
+    (void)state;
+    const struct folder f = make_model(false);
+    const struct embed_bert_options opt = {.precision = EMBED_F32, .windows = true};
+    struct embedder *const e = open_as(&f, &opt);
+    const struct embed_text parts[] = {
+        {.text = "w5 w6 w7 w8 w9 w10 w11 w12 w13"},
+        {.text = "w14 w15 w16 w17 w18 w19 w20 w21 w22 w23"},
+        {.text = "w24 w25 w26 w27 w28 w29 w30 w31 w32 w33"},
+    };
+    const struct embed_text whole = {
+        .title = "w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20 w21 w22 w23",
+        .text = "w24 w25 w26 w27 w28 w29 w30 w31 w32 w33"};
+    float pieces[3][HIDDEN];
+    float want[HIDDEN];
+    float got[HIDDEN];
+    embed(e, parts, 3, pieces[0]);
+    embed(e, &whole, 1, got);
+    for (int d = 0; d < HIDDEN; d++) {
+        want[d] = 11 * pieces[0][d] + 12 * pieces[1][d] + 12 * pieces[2][d];
+    }
+    to_unit_length(want);
+    assert_near(got, want);
+    embed(e, texts, 2, pieces[0]); /* short ones are as ever */
+    assert_near(pieces[1], golden_mean[1]);
+    e->ops->close(e);
+    folder_remove(&f);
+}
+
+/* More pieces than pass at once, among short texts, on all threads. */
+static void windows_of_a_very_long_text_are_those_of_its_parts(void **state) {
+    (void)state;
+    const struct folder f = make_model(false);
+    const struct embed_bert_options opt = {.precision = EMBED_F32, .windows = true};
+    struct embedder *const e = open_as(&f, &opt);
+    struct buf text = {0};
+    for (int i = 0; i < 14 * 200; i++) {
+        buf_printf(&text, "w%d ", 5 + i % 14);
+    }
+    buf_putc(&text, '\0');
+    struct embed_text list[64];
+    static float out[64][HIDDEN];
+    for (int i = 0; i < 64; i++) {
+        list[i] = i % 8 == 3 ? (struct embed_text){.text = text.data} : texts[1];
+    }
+    const struct embed_text piece = {.text = "w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18"};
+    float want[HIDDEN];
+    embed(e, &piece, 1, want);
+    embed(e, list, 64, out[0]);
+    for (int i = 0; i < 64; i++) {
+        assert_near(out[i], i % 8 == 3 ? want : golden_mean[1]);
+    }
+    buf_free(&text);
+    e->ops->close(e);
+    folder_remove(&f);
+}
+
 /* ---- What it is called, and what is refused --------------------------------------------------- */
 
 static void the_name_tells_models_apart(void **state) {
@@ -306,7 +277,7 @@ static void the_name_tells_models_apart(void **state) {
 static void refused(const struct folder *f, int code, const char *why) {
     struct embedder *e;
     u2i_error_t err = {0};
-    const int rc = embed_bert_open(f->path, &floats, &e, &err);
+    const int rc = embed_bert_open(f->path, &in_floats, &e, &err);
     if (rc != code || strstr(err.msg, why) == NULL) {
         fail_msg("%d \"%s\" instead of %d \"%s\"", rc, err.msg, code, why);
     }
@@ -349,7 +320,7 @@ static void without_memory_nothing_is_left(void **state) {
         float out[3][HIDDEN];
         u2i_error_t err = {0};
         oom_countdown = failures;
-        int rc = embed_bert_open(f.path, failures % 2 == 0 ? &floats : &bytes, &e, &err);
+        int rc = embed_bert_open(f.path, failures % 2 == 0 ? &in_floats : &in_bytes, &e, &err);
         if (rc == U2I_OK) {
             rc = e->ops->embed(e, texts, 3, out[0], &err);
         }
@@ -378,6 +349,9 @@ int main(void) {
         cmocka_unit_test(special_tokens_in_texts_are_text),
         cmocka_unit_test(broken_utf8_names_the_text),
         cmocka_unit_test(threads_share_a_model),
+        cmocka_unit_test(prefixes_are_put_before_texts_of_their_kind),
+        cmocka_unit_test(windows_average_the_pieces_of_long_texts),
+        cmocka_unit_test(windows_of_a_very_long_text_are_those_of_its_parts),
         cmocka_unit_test(the_name_tells_models_apart),
         cmocka_unit_test(folders_that_are_no_model_are_refused),
         cmocka_unit_test(without_memory_nothing_is_left),

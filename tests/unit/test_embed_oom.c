@@ -18,7 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct embed_text OOM_TEXT = {"The Lord of the Rings", "Fantasy", "a ring"};
+static const struct embed_text OOM_TEXT = {
+    .title = "The Lord of the Rings", .category = "Fantasy", .text = "a ring"};
 
 static int work_on_embedder(void) {
     struct embedder *e = NULL;
