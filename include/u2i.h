@@ -445,8 +445,9 @@ typedef struct u2i_train_options {
 /* Learns taste vectors, neighbours and their weights from all events, checks them on events that it
  * holds back, stores them, and exchanges them for the ones in use, in every process, in one moment;
  * nobody waits meanwhile. The figure check.better says whether the lists beat popularity's. Where
- * there is nothing to learn from it is U2I_ENOTFOUND, and answers stay as they were. One training at a time: U2I_EBUSY. U2I_ENOMEM
- * (also when the estimate says that memory will not do), U2I_ETIMEOUT, U2I_EIO, U2I_EREADONLY. */
+ * there is nothing to learn from it is U2I_ENOTFOUND, and answers stay as they were. One training at a
+ * time, of all processes on the store: U2I_EBUSY. U2I_ENOMEM (also when the estimate says that memory
+ * will not do), U2I_ETIMEOUT, U2I_EIO, U2I_EREADONLY. */
 U2I_API int u2i_train(u2i_t *u, const u2i_train_options_t *opt, u2i_error_t *err);
 /* Back to what was in use before the last training (and with `all`, before any). U2I_ENOTFOUND. */
 U2I_API int u2i_untrain(u2i_t *u, int all, u2i_error_t *err);

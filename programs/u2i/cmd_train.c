@@ -7,6 +7,7 @@
 #include "training.h"
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 static const struct arg_spec train_args[] = {CLI_STORE_ARG, {0}};
 
@@ -19,6 +20,9 @@ static const struct option_spec train_options[] = {
     {.name = "at",
      .value = "TIME",
      .help = "as if it were TIME: later events are left out; default now"},
+    {.name = "follow",
+     .help = "stay until ^C, and train whenever enough is new (settings train_auto and "
+             "train_after_events), at low priority"},
     {.name = "rollback", .help = "no training: back to what was in use before the last one"},
     {.name = "forget", .help = "no training: forget all of them"},
     {0}};
@@ -26,6 +30,7 @@ static const struct option_spec train_options[] = {
 static const struct example train_examples[] = {
     {"u2i train shop.db", "learns from all events; the next answer of any process counts it"},
     {"u2i train shop.db --check users --json", "another check, figures for a script"},
+    {"u2i train shop.db --follow", "a service beside those that record and recommend"},
     {"u2i train shop.db --rollback", "the training before this one is in use again"},
     {0}};
 
@@ -119,6 +124,62 @@ static int train_learn(const struct args *args, u2i_t *store, double *seconds) {
     return rc == U2I_OK ? CLI_OK : cli_fail(&err, "train");
 }
 
+/* ---- In the background ------------------------------------------------------------------------ */
+
+static int train_see_version(void *ctx, const u2i_figure_t *figure) {
+    const bool is_it = strcmp(figure->name, "version") == 0;
+    if (is_it) {
+        *(double *)ctx = figure->value;
+    }
+    return is_it;
+}
+
+/* A line for each training that is in use from now on, whichever process made it. */
+static int train_tell(const struct cli *cli, const struct args *args, u2i_t *store,
+                      double *version) {
+    double newest = 0;
+    struct text line = {0};
+    u2i_error_t err;
+    if (u2i_scan_training(store, train_see_version, &newest, &err) != U2I_OK) {
+        return cli_fail(&err, "training");
+    }
+    if (newest == *version) {
+        return CLI_OK;
+    }
+    *version = newest;
+    int code = CLI_OK;
+    if (args_has(args, "json")) {
+        code = training_add_json(&line, store);
+    } else {
+        text_fmt(&line, "training %.0f is in use", newest);
+    }
+    code = code == CLI_OK ? cli_print_line(cli, &line) : code;
+    text_free(&line);
+    return code;
+}
+
+static int train_follow(const struct cli *cli, const struct args *args, u2i_t *store) {
+    const volatile sig_atomic_t *const stop = interrupt_watch();
+    char automatic[16];
+    u2i_error_t err;
+    double version = 0;
+    int code = CLI_OK;
+    if (u2i_get_setting(store, "train_auto", automatic, sizeof automatic, &err) != U2I_OK) {
+        return cli_fail(&err, "train_auto");
+    }
+    if (strcmp(automatic, "on") != 0) {
+        cli_error("the setting train_auto is off: nothing would ever be trained");
+        return CLI_USAGE;
+    }
+    while (code == CLI_OK && *stop == 0) {
+        code = train_tell(cli, args, store, &version);
+        (void)fflush(cli->out);
+        const struct timespec wait = {0, 200000000};
+        (void)nanosleep(&wait, NULL); /* a signal ends it early */
+    }
+    return code;
+}
+
 static int train_back(u2i_t *store, bool all) {
     u2i_error_t err;
     const int rc = u2i_untrain(store, all, &err);
@@ -157,13 +218,21 @@ static int train_report(const struct cli *cli, const struct args *args, u2i_t *s
 
 static int train_run(struct cli *cli, const struct args *args) {
     const bool back = args_has(args, "rollback"), forget = args_has(args, "forget");
+    const bool follow = args_has(args, "follow");
     u2i_t *store = NULL;
     double seconds = 0;
     if ((back || forget) && (args_has(args, "check") || args_has(args, "at") || back == forget)) {
         cli_error("--rollback and --forget stand alone: they take a training back");
         return CLI_USAGE;
     }
-    int code = cli_open(args, U2I_OPEN_EXISTING, &store);
+    if (follow && (back || forget || args_has(args, "check") || args_has(args, "at"))) {
+        cli_error("--follow stands alone: what it trains and when, settings say");
+        return CLI_USAGE;
+    }
+    int code = cli_open(args, U2I_OPEN_EXISTING | (follow ? U2I_OPEN_TRAINS : 0u), &store);
+    if (code == CLI_OK && follow) {
+        return cli_close(store, train_follow(cli, args, store));
+    }
     if (code == CLI_OK) {
         code = back || forget ? train_back(store, forget) : train_learn(args, store, &seconds);
     }

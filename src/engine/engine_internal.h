@@ -35,7 +35,7 @@ struct trained {
     uint32_t version;    /* counts trainings */
     float weight_max; /* of an event, what it was trained with: trained_weight() is divided by it */
     int64_t now_ms;   /* the moment of the training */
-    uint64_t events;  /* that it was made of */
+    uint64_t events;  /* in the log at that time */
     float popular_max;               /* the largest model_popular() */
     char token[TRAINED_TOKEN_BYTES]; /* names its bytes in the store; "" = none */
 };
@@ -101,6 +101,7 @@ struct engine {
     atomic_size_t put_since_learnt;
 
     pthread_mutex_t training, exchanging;
+    int training_lock;            /* the store's, while `training` is held */
     struct trained trained;       /* in use; exchanged while no read section is open */
     struct trained_tokens tokens; /* as the newest settings have them; under `refreshing` */
     atomic_bool training_ends;    /* it exchanges the model itself, and then tells */

@@ -25,7 +25,8 @@ static bool learner_due(struct engine *e) {
     }
     const bool wanted = e->settings.train_auto != 0;
     const double after = e->settings.train_after_events;
-    const uint64_t seen = e->trained.model == NULL ? 0 : e->learner.trained_at;
+    const uint64_t own = e->learner.trained_at; /* or another process has trained */
+    const uint64_t seen = own > e->trained.events ? own : e->trained.events;
     e->ops->read_end(e->store);
     return wanted && s.events >= LEARNER_EVENTS_MIN &&
            (double)(s.events - (seen < s.events ? seen : s.events)) >= after * (double)s.events;

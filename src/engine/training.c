@@ -29,6 +29,7 @@ struct training_log {
     int64_t until_ms, newest_ms;
     struct train_event *events;
     size_t n, cap;
+    uint64_t seen;         /* all events, also those that tell nothing */
     uint32_t users, items; /* one past the highest row */
     float weight_max;
     bool oom;
@@ -39,6 +40,7 @@ static int training_add(void *ctx, const struct store_event *ev,
     struct training_log *log = ctx;
     const struct action *a = settings_action(&log->settings, ev->action);
     const float weight = trained_weight(a, row->value);
+    log->seen++;
     if (row->time_ms > log->until_ms || a == NULL || (weight == 0 && !a->exclude)) {
         return 0; /* an impression tells nothing */
     }
@@ -152,7 +154,7 @@ static int training_learn(struct engine *e, const u2i_train_options_t *opt, stru
         out->now_ms = in.now_ms;
     }
     out->weight_max = log.weight_max;
-    out->events = log.n;
+    out->events = log.seen;
     mem_free(content.vectors);
     mem_free(content.rows);
     mem_free(log.events);
@@ -201,11 +203,21 @@ static int training_begin(struct engine *e, u2i_error_t *err) {
     if (pthread_mutex_trylock(&e->training) != 0) {
         return error_set(err, U2I_EBUSY, "a training is under way");
     }
-    const int rc = engine_follow(e, err);
-    if (rc != U2I_OK) {
-        (void)pthread_mutex_unlock(&e->training);
+    int rc = e->ops->lock(e->store, "training", &e->training_lock, err);
+    if (rc == U2I_OK) {
+        rc = engine_follow(e, err);
+        if (rc == U2I_OK) {
+            return U2I_OK;
+        }
+        e->ops->unlock(e->store, e->training_lock);
     }
+    (void)pthread_mutex_unlock(&e->training);
     return rc;
+}
+
+static void training_end(struct engine *e) {
+    e->ops->unlock(e->store, e->training_lock);
+    (void)pthread_mutex_unlock(&e->training);
 }
 
 /* What is in use, and which tokens the settings name. */
@@ -231,7 +243,7 @@ int engine_train(struct engine *e, const u2i_train_options_t *opt, u2i_error_t *
         rc = training_publish(e, &fresh, &old, err);
     }
     model_free(fresh.model);
-    (void)pthread_mutex_unlock(&e->training);
+    training_end(e);
     return rc;
 }
 
@@ -261,7 +273,7 @@ int engine_untrain(struct engine *e, bool all, u2i_error_t *err) {
         rc = engine_refresh(e, err);
     }
 out:
-    (void)pthread_mutex_unlock(&e->training);
+    training_end(e);
     return rc;
 }
 
@@ -274,7 +286,7 @@ int engine_scan_training(struct engine *e, u2i_figure_fn fn, void *ctx, u2i_erro
         const u2i_figure_t own[] = {
             {"version", (double)l->version, "how many trainings there have been"},
             {"trained_ms", (double)l->now_ms, "the moment that it is for, Unix time"},
-            {"events", (double)l->events, "events that it was made of"},
+            {"events", (double)l->events, "events in the log at that time"},
         };
         int stop = 0;
         for (size_t i = 0; i < sizeof(own) / sizeof(own[0]) && stop == 0; i++) {

@@ -200,6 +200,11 @@ struct store_ops {
     /* Named bytes that can be derived again (NULL, 0 deletes); no listener is told. */
     int (*put_blob)(struct store *s, const char *name, const void *p, size_t n, u2i_error_t *err);
 
+    /* Long work that nobody else, handle or process, may do at the same time: `what` names it ("training"). Until
+     * unlock(), or the end of the process. Does not wait: U2I_EBUSY. U2I_EIO, U2I_ENOMEM. */
+    int (*lock)(struct store *s, const char *what, int *lock, u2i_error_t *err);
+    void (*unlock)(struct store *s, int lock);
+
     /* Runs fn while no read section is open and no listener runs: for exchanging what both look at. fn
      * may do what a listener may do. */
     void (*alone)(struct store *s, void (*fn)(void *ctx), void *ctx);

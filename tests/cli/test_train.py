@@ -74,6 +74,24 @@ class Training(common.Case):
         self.assertIn("pulled by", out)
         self.assertNotIn("these make", out)
 
+    def test_follow_trains_whenever_enough_is_new(self):
+        with subprocess.Popen([common.U2I, "train", "shop.db", "--follow", "--json"], cwd=self.dir, env=self.env,
+                              stdout=subprocess.PIPE, text=True) as follower:
+            first = json.loads(follower.stdout.readline())
+            self.assertEqual(first["version"], 1)
+            self.run_u2i("import", "shop.db", "events", "-", stdin=events_of_two_tastes(users=90, seed=8))
+            second = json.loads(follower.stdout.readline())
+            self.assertEqual(second["version"], 2)
+            self.assertGreater(second["events"], first["events"])
+            follower.send_signal(signal.SIGINT)
+            self.assertEqual(follower.wait(60), 0)
+        self.assertEqual(self.stats()["training"]["version"], 2)
+
+    def test_follow_stands_alone_and_wants_train_auto(self):
+        self.assertEqual(self.train("--follow", "--rollback", code=2).out, "")
+        self.run_u2i("config", "shop.db", "set", "train_auto", "off")
+        self.assertIn("train_auto", self.train("--follow", code=2).err)
+
     def test_rollback_and_forget(self):
         first = self.train("--check", "users", "--json").json["training"]
         second = self.train("--check", "users", "--json").json["training"]

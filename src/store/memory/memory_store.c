@@ -115,6 +115,20 @@ static const float *memory_vector(struct store *s, enum store_space space, uint3
     return row < m->item_names.n ? m->items[row].vector : NULL;
 }
 
+/* There is no other handle, and its engine does not begin twice. */
+static int memory_lock(struct store *s, const char *what, int *lock, u2i_error_t *err) {
+    (void)s;
+    (void)what;
+    (void)err;
+    *lock = 0;
+    return U2I_OK;
+}
+
+static void memory_unlock(struct store *s, int lock) {
+    (void)s;
+    (void)lock;
+}
+
 /* ---- Opening ---------------------------------------------------------------------------------- */
 
 static const struct store_ops memory_ops = {
@@ -127,6 +141,8 @@ static const struct store_ops memory_ops = {
     .delete_user = memory_delete_user,
     .put_setting = memory_put_setting,
     .put_blob = memory_put_blob,
+    .lock = memory_lock,
+    .unlock = memory_unlock,
     .alone = memory_alone,
     .exchange_taste = memory_exchange_taste,
     .put_taste = memory_put_taste,

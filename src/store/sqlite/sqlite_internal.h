@@ -8,6 +8,7 @@
  *   txn.c           a transaction's numbers, names and changes that memory does not have yet
  *   change_*.c      each kind of write
  *   reader.c        single rows                      scan.c    all rows        verify.c  all faults
+ *   lock.c          long work that one handle does at a time
  *   conn.c          SQLite's interface, all SQL      seal.c    checksums
  *
  * Locks, in the order in which they are taken:
@@ -105,6 +106,10 @@ bool load_item_sound(sqlite3_stmt *st, int crc_column);
 /* The vector in two columns (crc, bytes) of the current row; NULL if there is none, or it is damaged
  * (logged). Not aligned. */
 const void *load_vector(const struct lite *l, sqlite3_stmt *st, int first_column, uint32_t row);
+
+/* lock.c */
+int lite_lock(struct store *s, const char *what, int *lock, u2i_error_t *err);
+void lite_unlock(struct store *s, int lock);
 
 /* verify_index.c: what verify_store() says of the index's file. */
 struct verify_index;
