@@ -3,6 +3,13 @@
 #ifndef U2I_TESTS_BERT_WORLD_H
 #define U2I_TESTS_BERT_WORLD_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "base/alloc.h"
 #include "embed/embed.h"
 #include "golden/bert_golden.h"

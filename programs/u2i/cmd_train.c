@@ -216,28 +216,39 @@ static int train_report(const struct cli *cli, const struct args *args, u2i_t *s
     return code;
 }
 
-static int train_run(struct cli *cli, const struct args *args) {
+/* What cannot be asked for together is said. */
+static int train_check_args(const struct args *args) {
     const bool back = args_has(args, "rollback"), forget = args_has(args, "forget");
-    const bool follow = args_has(args, "follow");
-    u2i_t *store = NULL;
-    double seconds = 0;
-    if ((back || forget) && (args_has(args, "check") || args_has(args, "at") || back == forget)) {
+    const bool how = args_has(args, "check") || args_has(args, "at");
+    if ((back || forget) && (how || back == forget)) {
         cli_error("--rollback and --forget stand alone: they take a training back");
         return CLI_USAGE;
     }
-    if (follow && (back || forget || args_has(args, "check") || args_has(args, "at"))) {
+    if (args_has(args, "follow") && (back || forget || how)) {
         cli_error("--follow stands alone: what it trains and when, settings say");
         return CLI_USAGE;
     }
-    int code = cli_open(args, U2I_OPEN_EXISTING | (follow ? U2I_OPEN_TRAINS : 0u), &store);
-    if (code == CLI_OK && follow) {
-        return cli_close(store, train_follow(cli, args, store));
+    return CLI_OK;
+}
+
+static int train_once(const struct cli *cli, const struct args *args, u2i_t *store) {
+    const bool forget = args_has(args, "forget");
+    double seconds = 0;
+    const int code = forget || args_has(args, "rollback") ? train_back(store, forget)
+                                                          : train_learn(args, store, &seconds);
+    return code == CLI_OK ? train_report(cli, args, store, seconds) : code;
+}
+
+static int train_run(struct cli *cli, const struct args *args) {
+    const bool follow = args_has(args, "follow");
+    u2i_t *store = NULL;
+    int code = train_check_args(args);
+    if (code != CLI_OK) {
+        return code;
     }
+    code = cli_open(args, U2I_OPEN_EXISTING | (follow ? U2I_OPEN_TRAINS : 0u), &store);
     if (code == CLI_OK) {
-        code = back || forget ? train_back(store, forget) : train_learn(args, store, &seconds);
-    }
-    if (code == CLI_OK) {
-        code = train_report(cli, args, store, seconds);
+        code = (follow ? train_follow : train_once)(cli, args, store);
     }
     return cli_close(store, code);
 }
