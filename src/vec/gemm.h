@@ -21,7 +21,7 @@
  * with the same levels give the same y, bit for bit. `levels` is 127 but for AVX2, whose only fast
  * product of bytes adds two of them in 16 bits: there x has 7 bits, levels 63, which cannot overflow.
  * "scalar7" is the reference for that; it is never chosen unasked. Bytes are faster than floats on
- * AVX-512 (3.5 times) and AVX2 (2 times), slower on scalar; NEON has no kernel for them yet. */
+ * AVX-512 (3.5 times) and AVX2 (2 times), slower on scalar; on NEON they should be where there is SDOT. */
 #ifndef U2I_VEC_GEMM_H
 #define U2I_VEC_GEMM_H
 
