@@ -9,7 +9,6 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "http/http_internal.h"
-#include <curl/curl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #define HTTP_STALL_MS   30000u
 
 struct http {
+    const struct http_curl *lib;
     pthread_mutex_t lock;
     CURL *idle[HTTP_IDLE_MAX];
     size_t idle_n;
@@ -28,19 +28,15 @@ struct http {
 
 /* ---- Handles ---------------------------------------------------------------------------------- */
 
-static void http_start_once(void) {
-    /* Thread-safe in the libcurl that is asked for; what fails here fails curl_easy_init() too. */
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 int http_new(struct http **out, u2i_error_t *err) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const struct http_curl *lib = NULL;
     *out = NULL;
-    (void)pthread_once(&once, http_start_once); /* can only fail when misused */
+    U2I_TRY(http_curl_get(&lib, err));
     struct http *const h = mem_zalloc(sizeof *h);
     if (h == NULL) {
         return error_oom(err);
     }
+    h->lib = lib;
     (void)pthread_mutex_init(&h->lock, NULL); /* the default kind: nothing can fail */
     *out = h;
     return U2I_OK;
@@ -55,7 +51,7 @@ void http_reply_free(struct http_reply *r) {
 void http_free(struct http *h) {
     if (h != NULL) {
         for (size_t i = 0; i < h->idle_n; i++) {
-            curl_easy_cleanup(h->idle[i]);
+            h->lib->easy_cleanup(h->idle[i]);
         }
         (void)pthread_mutex_destroy(&h->lock);
         mem_free(h);
@@ -66,11 +62,11 @@ static CURL *http_take(struct http *h) {
     (void)pthread_mutex_lock(&h->lock);
     CURL *const c = h->idle_n > 0 ? h->idle[--h->idle_n] : NULL;
     (void)pthread_mutex_unlock(&h->lock);
-    return c != NULL ? c : curl_easy_init();
+    return c != NULL ? c : h->lib->easy_init();
 }
 
 static void http_give(struct http *h, CURL *c) {
-    curl_easy_reset(c); /* connections stay */
+    h->lib->easy_reset(c); /* connections stay */
     (void)pthread_mutex_lock(&h->lock);
     const bool kept = h->idle_n < HTTP_IDLE_MAX;
     if (kept) {
@@ -78,7 +74,7 @@ static void http_give(struct http *h, CURL *c) {
     }
     (void)pthread_mutex_unlock(&h->lock);
     if (!kept) {
-        curl_easy_cleanup(c);
+        h->lib->easy_cleanup(c);
     }
 }
 
@@ -137,7 +133,7 @@ static size_t http_on_header(char *p, size_t size, size_t n, void *ctx) {
         }
     } else {
         long status = 0;
-        (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status); /* can't fail */
+        (void)t->lib->easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status); /* can't fail */
         t->begun = status >= 200;
         t->reply->status = (int)status;
         t->rc = t->begun ? http_begin(t) : U2I_OK;
@@ -187,17 +183,17 @@ static int http_on_tick(void *ctx, curl_off_t down_total, curl_off_t down, curl_
 
 /* Options that failed make the whole transfer fail; so the first failure is kept and looked at once. */
 static void http_option_long(struct http_turn *t, CURLoption option, long value) {
-    const CURLcode rc = curl_easy_setopt(t->curl, option, value);
+    const CURLcode rc = t->lib->easy_setopt(t->curl, option, value);
     t->options = t->options == CURLE_OK ? rc : t->options;
 }
 
 static void http_option_text(struct http_turn *t, CURLoption option, const char *value) {
-    const CURLcode rc = curl_easy_setopt(t->curl, option, value);
+    const CURLcode rc = t->lib->easy_setopt(t->curl, option, value);
     t->options = t->options == CURLE_OK ? rc : t->options;
 }
 
 static int http_add_header(struct http_turn *t, const char *line) {
-    struct curl_slist *const list = curl_slist_append(t->headers, line);
+    struct curl_slist *const list = t->lib->slist_append(t->headers, line);
     if (list == NULL) {
         return error_oom(t->err);
     }
@@ -209,7 +205,7 @@ static void http_drop_headers(struct http_turn *t) {
     for (struct curl_slist *i = t->headers; i != NULL; i = i->next) {
         explicit_bzero(i->data, strlen(i->data)); /* the key is in one */
     }
-    curl_slist_free_all(t->headers);
+    t->lib->slist_free_all(t->headers);
     t->headers = NULL;
 }
 
@@ -243,14 +239,14 @@ static int http_fill_headers(struct http_turn *t) {
 }
 
 static void http_set_callbacks(struct http_turn *t) {
-    (void)curl_easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, http_on_header); /* pointers: */
-    (void)curl_easy_setopt(t->curl, CURLOPT_HEADERDATA, t);                  /* nothing can fail */
-    (void)curl_easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, http_on_data);
-    (void)curl_easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
-    (void)curl_easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, http_on_tick);
-    (void)curl_easy_setopt(t->curl, CURLOPT_XFERINFODATA, t);
-    (void)curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->detail);
-    (void)curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, http_on_header); /* pointers: */
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_HEADERDATA, t); /* nothing can fail */
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, http_on_data);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_WRITEDATA, t);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, http_on_tick);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_XFERINFODATA, t);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->detail);
+    (void)t->lib->easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
 }
 
 static int http_set(struct http_turn *t, const char *url) {
@@ -286,20 +282,20 @@ static int http_set(struct http_turn *t, const char *url) {
     if (q->body != NULL) {
         http_option_long(t, CURLOPT_POST, 1);
         http_option_text(t, CURLOPT_POSTFIELDS, q->body);
-        (void)curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_n);
+        (void)t->lib->easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body_n);
     }
     return t->options == CURLE_OK ? U2I_OK : http_fault(t, t->options);
 }
 
 /* libcurl leaves SIGPIPE to whoever uses it in threads; a library must not let it end the process. */
-static CURLcode http_perform(CURL *c) {
+static CURLcode http_perform(const struct http_turn *t) {
     sigset_t pipe, pending, before;
     (void)sigemptyset(&pipe); /* these can only fail when misused */
     (void)sigaddset(&pipe, SIGPIPE);
     (void)sigpending(&pending);
     const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
     (void)pthread_sigmask(SIG_BLOCK, &pipe, &before);
-    const CURLcode rc = curl_easy_perform(c);
+    const CURLcode rc = t->lib->easy_perform(t->curl);
     if (!was_pending) {
         (void)sigtimedwait(&pipe, NULL, &(struct timespec){0}); /* none came: nothing to take */
     }
@@ -317,7 +313,7 @@ static int http_transfer(struct http_turn *t, const char *url) {
     buf_reset(&r->body);
     buf_reset(&r->last);
     U2I_TRY(http_set(t, url));
-    CURLcode rc = http_perform(t->curl);
+    CURLcode rc = http_perform(t);
     rc = rc == CURLE_WRITE_ERROR && t->rc == U2I_OK && t->enough ? CURLE_OK : rc;
     if (t->rc != U2I_OK) {
         return t->rc;
@@ -326,7 +322,7 @@ static int http_transfer(struct http_turn *t, const char *url) {
         return http_fault(t, rc);
     }
     curl_off_t wait = 0;
-    (void)curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &wait); /* can't fail */
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &wait); /* can't fail */
     r->wait_s = wait > 0 ? (uint32_t)(wait < HTTP_WAIT_MAX ? wait : HTTP_WAIT_MAX) : 0;
     r->again = r->status == 408 || r->status == 429 || r->status >= 500;
     return U2I_OK;
@@ -337,7 +333,7 @@ static int http_transfer(struct http_turn *t, const char *url) {
 /* What is left of the time for the next hop. */
 static int http_spend(struct http_turn *t) {
     curl_off_t spent_us = 0;
-    (void)curl_easy_getinfo(t->curl, CURLINFO_TOTAL_TIME_T, &spent_us); /* can't fail */
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_TOTAL_TIME_T, &spent_us); /* can't fail */
     if (t->q->timeout_ms > 0) {
         const uint64_t spent_ms = (uint64_t)spent_us / 1000 + 1;
         if (spent_ms >= t->left_ms) {
@@ -352,7 +348,7 @@ static int http_spend(struct http_turn *t) {
 static int http_next(struct http_turn *t, char **url) {
     const struct http_place from = t->reply->place;
     const char *next = NULL;
-    (void)curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &next); /* can't fail */
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &next); /* can't fail */
     if (next == NULL) {
         return error_set(t->err, U2I_EREMOTE, "%s redirects to nowhere", from.host_port);
     }
@@ -396,7 +392,7 @@ static int http_chain(struct http_turn *t) {
 int http_call(struct http *h, const struct http_request *q, struct http_reply *r,
               u2i_error_t *err) {
     *r = (struct http_reply){.length = -1, .range_from = -1, .range_total = -1};
-    struct http_turn t = {.q = q, .reply = r, .err = err, .left_ms = q->timeout_ms};
+    struct http_turn t = {.q = q, .lib = h->lib, .reply = r, .err = err, .left_ms = q->timeout_ms};
     t.body_max = q->body_max > 0 ? q->body_max : HTTP_BODY_MAX;
     U2I_TRY(http_place(q->url, &t.origin, err));
     U2I_TRY(http_check_headers(q, err));

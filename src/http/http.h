@@ -32,7 +32,8 @@ struct http_place {
     char host_port
         [HTTP_HOST_MAX]; /* the same with the port where it is an unusual one: for messages */
 };
-/* Where an absolute http:// or https:// URL leads. U2I_EINVAL: it is none, or carries a user or password. */
+/* Where an absolute http:// or https:// URL leads. U2I_EINVAL (it is none, or carries a user or password), U2I_EREMOTE (libcurl,
+ * which takes it apart, is not installed), U2I_ENOMEM. */
 int http_place(const char *url, struct http_place *out, u2i_error_t *err);
 /* Whether `key` may be sent to that place, and as a header at all (visible ASCII). U2I_EINVAL: no,
  * and why; the key is not in the message. */
@@ -79,7 +80,7 @@ struct http_request {
 
 struct http;
 int http_new(struct http **out,
-             u2i_error_t *err); /* U2I_ENOMEM, U2I_EINTERNAL (libcurl does not start) */
+             u2i_error_t *err); /* U2I_ENOMEM, U2I_EREMOTE (no libcurl, or an old one) */
 void http_free(struct http *h); /* NULL is a no-op; no call may be running */
 
 /* `r` need not be set up before; http_reply_free() it after failures too. U2I_EINVAL (the request, named), U2I_EREMOTE (no

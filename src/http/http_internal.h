@@ -3,12 +3,13 @@
 #define U2I_HTTP_HTTP_INTERNAL_H
 
 #include "http/http.h"
-#include <curl/curl.h>
+#include "http/http_curl.h"
 
 #define HTTP_WAIT_MAX ((curl_off_t)86400) /* seconds of a Retry-After that are believed */
 
 struct http_turn {
     const struct http_request *q;
+    const struct http_curl *lib;
     struct http_reply *reply;
     u2i_error_t *err;
     int rc;           /* what a callback ended the transfer with */

@@ -32,14 +32,15 @@ struct http_place_parts {
     char *scheme, *host, *port, *user, *password;
 };
 
-static CURLUcode http_place_split(CURLU *u, const char *url, struct http_place_parts *parts) {
-    CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, 0);
-    rc = rc != CURLUE_OK ? rc : curl_url_get(u, CURLUPART_SCHEME, &parts->scheme, 0);
-    rc = rc != CURLUE_OK ? rc : curl_url_get(u, CURLUPART_HOST, &parts->host, 0);
-    rc = rc != CURLUE_OK ? rc : curl_url_get(u, CURLUPART_PORT, &parts->port, CURLU_DEFAULT_PORT);
+static CURLUcode http_place_split(const struct http_curl *lib, CURLU *u, const char *url,
+                                  struct http_place_parts *parts) {
+    CURLUcode rc = lib->url_set(u, CURLUPART_URL, url, 0);
+    rc = rc != CURLUE_OK ? rc : lib->url_get(u, CURLUPART_SCHEME, &parts->scheme, 0);
+    rc = rc != CURLUE_OK ? rc : lib->url_get(u, CURLUPART_HOST, &parts->host, 0);
+    rc = rc != CURLUE_OK ? rc : lib->url_get(u, CURLUPART_PORT, &parts->port, CURLU_DEFAULT_PORT);
     /* Either may be missing; not both have to be. */
-    const CURLUcode user = curl_url_get(u, CURLUPART_USER, &parts->user, 0);
-    const CURLUcode password = curl_url_get(u, CURLUPART_PASSWORD, &parts->password, 0);
+    const CURLUcode user = lib->url_get(u, CURLUPART_USER, &parts->user, 0);
+    const CURLUcode password = lib->url_get(u, CURLUPART_PASSWORD, &parts->password, 0);
     return user == CURLUE_OUT_OF_MEMORY || password == CURLUE_OUT_OF_MEMORY ? CURLUE_OUT_OF_MEMORY
                                                                             : rc;
 }
@@ -72,13 +73,15 @@ static int http_place_fill(const char *url, const struct http_place_parts *parts
 
 int http_place(const char *url, struct http_place *out, u2i_error_t *err) {
     struct http_place_parts parts = {0};
+    const struct http_curl *lib = NULL;
     *out = (struct http_place){0};
     if (strlen(url) > HTTP_URL_MAX) {
         return error_set(err, U2I_EINVAL, "a URL of %zu bytes is over %d", strlen(url),
                          HTTP_URL_MAX);
     }
-    CURLU *const u = curl_url();
-    const CURLUcode rc = u == NULL ? CURLUE_OUT_OF_MEMORY : http_place_split(u, url, &parts);
+    U2I_TRY(http_curl_get(&lib, err));
+    CURLU *const u = lib->url();
+    const CURLUcode rc = u == NULL ? CURLUE_OUT_OF_MEMORY : http_place_split(lib, u, url, &parts);
     int result = U2I_OK;
     if (rc == CURLUE_OUT_OF_MEMORY) {
         result = error_oom(err);
@@ -87,12 +90,12 @@ int http_place(const char *url, struct http_place *out, u2i_error_t *err) {
     } else {
         result = http_place_fill(url, &parts, out, err);
     }
-    curl_free(parts.scheme);
-    curl_free(parts.host);
-    curl_free(parts.port);
-    curl_free(parts.user);
-    curl_free(parts.password);
-    curl_url_cleanup(u);
+    lib->free_text(parts.scheme);
+    lib->free_text(parts.host);
+    lib->free_text(parts.port);
+    lib->free_text(parts.user);
+    lib->free_text(parts.password);
+    lib->url_cleanup(u);
     return result;
 }
 

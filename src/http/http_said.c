@@ -80,8 +80,8 @@ static int http_fault_time(struct http_turn *t) {
     const struct http_request *const q = t->q;
     const char *const host = t->reply->place.host_port;
     curl_off_t spent_us = 0, connected_us = 0;
-    (void)curl_easy_getinfo(t->curl, CURLINFO_TOTAL_TIME_T, &spent_us); /* these can't fail */
-    (void)curl_easy_getinfo(t->curl, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_TOTAL_TIME_T, &spent_us); /* these can't fail */
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
     if (q->timeout_ms > 0 && (uint64_t)spent_us / 1000 + 1 >= t->left_ms) {
         return error_set(t->err, U2I_ETIMEOUT, "%s did not answer within %u ms", host,
                          q->timeout_ms);
@@ -113,7 +113,7 @@ int http_fault(struct http_turn *t, CURLcode code) {
         {CURLE_HTTP2, true, "", " cut the answer off"},
         {CURLE_HTTP2_STREAM, true, "", " cut the answer off"},
     };
-    const char *const detail = t->detail[0] != '\0' ? t->detail : curl_easy_strerror(code);
+    const char *const detail = t->detail[0] != '\0' ? t->detail : t->lib->easy_strerror(code);
     const char *before = "", *after = "";
     char shown[HTTP_SAID_SHOWN];
     if (code == CURLE_OUT_OF_MEMORY) {

@@ -828,7 +828,44 @@ static void no_memory_is_a_failure_and_no_more(void **state) {
     fake_http_stop(&server);
 }
 
-int main(void) {
+/* ---- Without libcurl -------------------------------------------------------------------------- */
+
+/* In a process of its own that finds no libcurl: what stands in its place is no library. */
+static int fail_without_libcurl(void) {
+    struct http *h = NULL;
+    struct http_place p;
+    u2i_error_t err = {0};
+    const bool refused = http_new(&h, &err) == U2I_EREMOTE && h == NULL &&
+                         strstr(err.msg, "need libcurl") != NULL &&
+                         http_place("http://example.com/", &p, &err) == U2I_EREMOTE;
+    return refused ? 0 : 1;
+}
+
+static void without_libcurl_urls_are_refused(void **state) {
+    (void)state;
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4"};
+    char folder[] = "/tmp/u2i-lib-XXXXXX", path[64], command[256];
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        FILE *const f = fopen(path, "w");
+        assert_true(f != NULL && fputs("no library, whatever its name says", f) >= 0);
+        assert_int_equal(fclose(f), 0);
+    }
+    (void)snprintf(command, sizeof command,
+                   "LD_LIBRARY_PATH=%s exec /proc/%d/exe --without-libcurl", folder, (int)getpid());
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--without-libcurl") == 0) {
+        return fail_without_libcurl();
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_with_status_headers_and_body),
         cmocka_unit_test(a_body_is_posted_as_json_with_the_key),
@@ -864,6 +901,7 @@ int main(void) {
         cmocka_unit_test(the_deadline_counts_all_redirects),
         cmocka_unit_test(threads_share_a_client),
         cmocka_unit_test(no_memory_is_a_failure_and_no_more),
+        cmocka_unit_test(without_libcurl_urls_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
