@@ -106,33 +106,32 @@ static void embed_remote_divide(struct embed_remote_job *job) {
 
 static void embed_remote_fail(struct embed_remote_job *job, size_t batch, int rc,
                               const u2i_error_t *err) {
-    const size_t first = job->batches[batch];
     (void)pthread_mutex_lock(&job->failing);
     if (job->rc == U2I_OK || batch < job->failed) {
         job->failed = batch;
         job->rc = rc;
         job->err = *err;
-        /* Of several nobody knows which is at fault. */
-        job->err.offset = job->batches[batch + 1] - first == 1 ? (int32_t)job->which[first] : -1;
     }
     (void)pthread_mutex_unlock(&job->failing);
     atomic_store(&job->stopped, true);
     gate_open(&job->stop);
 }
 
-static int embed_remote_batch(struct embed_remote_job *job, size_t batch, u2i_error_t *err) {
+/* Texts [first, first + n) in one request. */
+static int embed_remote_part(struct embed_remote_job *job, size_t first, size_t n, int *status,
+                             u2i_error_t *err) {
     struct remote_embedder *const e = job->e;
-    const size_t first = job->batches[batch], n = job->batches[batch + 1] - first;
-    const struct embed_remote_ask ask = {.texts = job->texts + first,
-                                         .lengths = job->lengths + first,
-                                         .n = n,
-                                         .until_ns = job->until_ns,
-                                         .stop = &job->stop,
-                                         .stopped = &job->stopped};
+    struct embed_remote_ask ask = {.texts = job->texts + first,
+                                   .lengths = job->lengths + first,
+                                   .n = n,
+                                   .until_ns = job->until_ns,
+                                   .stop = &job->stop,
+                                   .stopped = &job->stopped};
     uint32_t dim = e->base.dim;
     float *const vectors = alloc_array(n, dim * sizeof *vectors);
     int rc = vectors == NULL ? error_oom(err) : U2I_OK;
     rc = rc != U2I_OK ? rc : embed_remote_ask(&e->target, &ask, &dim, vectors, err);
+    *status = ask.status;
     for (size_t i = 0; i < n && rc == U2I_OK; i++) {
         const float *const v = vectors + i * dim;
         memcpy(job->out + job->which[first + i] * dim, v, dim * sizeof *v);
@@ -140,6 +139,27 @@ static int embed_remote_batch(struct embed_remote_job *job, size_t batch, u2i_er
     }
     mem_free(vectors);
     return rc;
+}
+
+/* A request that is refused as bad or too large is asked for in halves: an endpoint may take fewer texts at once, and if
+ * one of them is at fault the others are gained, and it is found. */
+static int embed_remote_batch(struct embed_remote_job *job, size_t batch, u2i_error_t *err) {
+    const size_t end = job->batches[batch + 1];
+    size_t at = job->batches[batch], n = end - at;
+    while (at < end) {
+        int status = 0;
+        n = n < end - at ? n : end - at;
+        const int rc = embed_remote_part(job, at, n, &status, err);
+        if (rc == U2I_OK) {
+            at += n;
+        } else if (n > 1 && (status == 400 || status == 413 || status == 422)) {
+            n = (n + 1) / 2;
+        } else {
+            err->offset = n == 1 ? (int32_t)job->which[at] : -1; /* of several nobody knows */
+            return rc;
+        }
+    }
+    return U2I_OK;
 }
 
 static void *embed_remote_thread(void *arg) {

@@ -166,7 +166,7 @@ static bool embed_remote_wait(struct embed_remote_try *y, u2i_error_t *err) {
     }
 }
 
-int embed_remote_ask(struct embed_remote_target *t, const struct embed_remote_ask *a, uint32_t *dim,
+int embed_remote_ask(struct embed_remote_target *t, struct embed_remote_ask *a, uint32_t *dim,
                      float *out, u2i_error_t *err) {
     struct embed_remote_try y = {.t = t, .a = a, .floats = atomic_load(&t->floats)};
     u2i_error_t mine = {0};
@@ -187,6 +187,7 @@ int embed_remote_ask(struct embed_remote_target *t, const struct embed_remote_as
     if (rc == U2I_OK || y.again) {
         atomic_store(&t->down, rc != U2I_OK && !atomic_load(a->stopped));
     }
+    a->status = y.r.status;
     http_reply_free(&y.r);
     buf_free(&y.body);
     return rc == U2I_OK ? rc : error_set(err, mine.code, "%s", mine.msg);

@@ -31,9 +31,10 @@ struct embed_remote_ask {
     int64_t until_ns;  /* on the monotonic clock */
     struct gate *stop; /* opens when nobody wants the answer any more, with *stopped set */
     atomic_bool *stopped;
+    int status; /* of the last answer, set by the call; 0 = there was none */
 };
 /* One request with its tries. *dim is the target's, or gets set; out as in embed_reply_read(). */
-int embed_remote_ask(struct embed_remote_target *t, const struct embed_remote_ask *a, uint32_t *dim,
+int embed_remote_ask(struct embed_remote_target *t, struct embed_remote_ask *a, uint32_t *dim,
                      float *out, u2i_error_t *err);
 
 #endif

@@ -106,13 +106,13 @@ int embed_remote_dim(const struct embed_remote_options *opt, uint32_t *dim, u2i_
     uint32_t found = opt->dim;
     int rc = embed_remote_target_new(opt, &t, err);
     if (rc == U2I_OK) {
-        const struct embed_remote_ask ask = {.texts = &text,
-                                             .lengths = &n,
-                                             .n = 1,
-                                             .until_ns = clock_ticks_ns(clock_system()) +
-                                                         (int64_t)t.timeout_ms * 1000000,
-                                             .stop = &stop,
-                                             .stopped = &stopped};
+        struct embed_remote_ask ask = {.texts = &text,
+                                       .lengths = &n,
+                                       .n = 1,
+                                       .until_ns = clock_ticks_ns(clock_system()) +
+                                                   (int64_t)t.timeout_ms * 1000000,
+                                       .stop = &stop,
+                                       .stopped = &stopped};
         rc = embed_remote_ask(&t, &ask, &found, NULL, err);
     }
     embed_remote_target_free(&t);

@@ -276,9 +276,8 @@ static int http_set(struct http_turn *t, const char *url) {
     if (trusted != NULL && trusted[0] != '\0') {
         http_option_text(t, CURLOPT_CAINFO, trusted);
     }
-    if (t->reply->place.local) { /* a proxy would read the key that only this machine may see */
-        http_option_text(t, CURLOPT_PROXY, "");
-    }
+    /* A proxy would read the key that only this machine may see; NULL: as the environment says. */
+    http_option_text(t, CURLOPT_PROXY, t->reply->place.local ? "" : NULL);
     if (q->body != NULL) {
         http_option_long(t, CURLOPT_POST, 1);
         http_option_text(t, CURLOPT_POSTFIELDS, q->body);

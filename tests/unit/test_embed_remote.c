@@ -29,6 +29,7 @@ struct endpoint {
     bool reversed;       /* the last text first */
     bool unnumbered;     /* no "index" */
     const char *raw;     /* answers with that */
+    unsigned most;       /* refuses requests of more texts; 0 = takes any */
     const char *poison;  /* a text that is refused, with all that came beside it */
     unsigned failures;   /* requests that fail before one succeeds */
     int failure;         /* with that status; 0 hangs up */
@@ -133,6 +134,9 @@ static void act(void *ctx, const struct fake_request *q, struct fake_answer *a) 
         a->status = e->failure;
         (void)snprintf(a->headers, sizeof a->headers, "%s", e->headers != NULL ? e->headers : "");
         fake_say(a, "%s", e->said != NULL ? e->said : "");
+    } else if (e->most > 0 && json_array_size(input) > e->most) {
+        a->status = 413;
+        fake_say(a, "{\"error\":\"batch size is over %u\"}", e->most);
     } else if (poisoned) {
         a->status = 400;
         fake_say(a, "{\"error\":{\"message\":\"this text is too long\",\"type\":\"x\"}}");
@@ -502,7 +506,7 @@ static void an_answer_that_is_cut_off_is_tried_again(void **state) {
     float out[DIM];
     u2i_error_t err;
     endpoint.cut = 20;
-    struct embedder *const e = open_with((struct embed_remote_options){.timeout_ms = 900});
+    struct embedder *const e = open_with((struct embed_remote_options){.timeout_ms = 2500});
     assert_int_equal(embed_fails(e, "x", &err), U2I_ETIMEOUT);
     assert_says(&err, "cut the answer off");
     assert_true(endpoint.requests >= 2);
@@ -625,11 +629,11 @@ static void an_endpoint_that_is_down_is_tried_once_until_it_is_back(void **state
     float out[DIM];
     u2i_error_t err;
     endpoint.failures = 1000;
-    struct embedder *const e = open_with((struct embed_remote_options){.timeout_ms = 1500});
+    struct embedder *const e = open_with((struct embed_remote_options){.timeout_ms = 3000});
     assert_int_equal(embed_fails(e, "x", &err), U2I_ETIMEOUT);
-    assert_says(&err, "gave up after 1500 ms: 127.0.0.1:");
+    assert_says(&err, "gave up after 3000 ms: 127.0.0.1:");
     assert_says(&err, "answered 503");
-    assert_in_range(endpoint.requests, 2, 6);
+    assert_in_range(endpoint.requests, 1, 6);
     endpoint.requests = 0;
     assert_int_equal(embed_fails(e, "x", &err), U2I_EREMOTE);
     assert_int_equal(endpoint.requests, 1);
@@ -651,7 +655,7 @@ static void no_server_is_a_failure(void **state) {
     fake_http_stop(&gone);
     (void)snprintf(url, sizeof url, "%s#m", fake_url(&gone, "/v1"));
     struct embedder *const e =
-        open_with((struct embed_remote_options){.url = url, .timeout_ms = 500});
+        open_with((struct embed_remote_options){.url = url, .timeout_ms = 2000});
     assert_int_equal(embed_fails(e, "x", &err), U2I_ETIMEOUT);
     assert_says(&err, "no connection to 127.0.0.1:");
     e->ops->close(e);
@@ -675,6 +679,37 @@ static void a_repeated_call_pays_only_for_the_rest(void **state) {
     for (int i = 0; i < TEXTS; i++) {
         assert_near(out[i], numbered[i].title);
     }
+    e->ops->close(e);
+}
+
+static void a_request_that_is_too_large_is_asked_for_in_parts(void **state) {
+    (void)state;
+    float out[TEXTS][DIM];
+    endpoint.most = 10;
+    struct embedder *const e = open_model();
+    embed(e, numbered, TEXTS, out[0]);
+    assert_int_equal(endpoint.requests, 3 + 8); /* 64, 32 and 16 are refused */
+    assert_int_equal(endpoint.texts, TEXTS);
+    for (int i = 0; i < TEXTS; i++) {
+        assert_near(out[i], numbered[i].title);
+    }
+    e->ops->close(e);
+}
+
+static void a_bad_text_is_found_and_its_neighbours_are_kept(void **state) {
+    (void)state;
+    float out[TEXTS][DIM];
+    u2i_error_t err = {0};
+    endpoint.poison = "text 41";
+    struct embedder *const e = open_model();
+    assert_int_equal(e->ops->embed(e, numbered, TEXTS, out[0], &err), U2I_EREMOTE);
+    assert_says(&err, "answered 400: this text is too long");
+    assert_int_equal(err.offset, 41);
+    assert_int_equal(endpoint.texts, 41);
+    assert_true(endpoint.requests < 20);
+    endpoint.poison = NULL;
+    embed(e, numbered, TEXTS, out[0]);
+    assert_int_equal(endpoint.texts, TEXTS);
     e->ops->close(e);
 }
 
@@ -963,6 +998,8 @@ int main(void) {
         REMOTE_TEST(an_endpoint_that_is_down_is_tried_once_until_it_is_back),
         REMOTE_TEST(no_server_is_a_failure),
         REMOTE_TEST(a_repeated_call_pays_only_for_the_rest),
+        REMOTE_TEST(a_request_that_is_too_large_is_asked_for_in_parts),
+        REMOTE_TEST(a_bad_text_is_found_and_its_neighbours_are_kept),
         REMOTE_TEST(repeated_queries_cost_nothing),
         REMOTE_TEST(the_cache_is_bounded_and_forgets_the_least_recently_used),
         REMOTE_TEST(opening_asks_nothing_and_names_the_model),
