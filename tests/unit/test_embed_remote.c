@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "embed/embed.h"
-#include "embed/embed_cache.h"
 #include "fake_http.h"
 #include "oom.h"
 #include <jansson.h>
@@ -727,32 +726,6 @@ static void repeated_queries_cost_nothing(void **state) {
     e->ops->close(e);
 }
 
-static void the_cache_is_bounded_and_forgets_the_least_recently_used(void **state) {
-    (void)state;
-    u2i_error_t err;
-    struct embed_cache *c = NULL;
-    float v[DIM] = {0}, got[DIM];
-    char name[16];
-    assert_int_equal(embed_cache_new(DIM, 4000, &c, &err), U2I_OK);
-    for (int i = 0; i < 1000; i++) {
-        const int n = snprintf(name, sizeof name, "text %d", i);
-        v[0] = (float)i;
-        embed_cache_put(c, name, (size_t)n, v);
-        embed_cache_put(c, name, (size_t)n, v); /* once more is no more */
-        assert_true(embed_cache_bytes(c) <= 4000);
-        assert_true(embed_cache_get(c, name, (size_t)n, got) && got[0] == v[0]);
-        assert_true(embed_cache_get(c, "text 0", 6, got) && got[0] == 0); /* always in use */
-    }
-    assert_true(embed_cache_bytes(c) > 3000);
-    assert_false(embed_cache_get(c, "text 1", 6, got));
-    assert_true(embed_cache_get(c, "text 998", 8, got));
-    static char huge[5000];
-    embed_cache_put(c, huge, sizeof huge, v); /* too large to be kept, and nothing went for it */
-    assert_false(embed_cache_get(c, huge, sizeof huge, got));
-    assert_true(embed_cache_get(c, "text 998", 8, got));
-    embed_cache_free(c);
-}
-
 /* ---- Opening ---------------------------------------------------------------------------------- */
 
 static void opening_asks_nothing_and_names_the_model(void **state) {
@@ -1001,7 +974,6 @@ int main(void) {
         REMOTE_TEST(a_request_that_is_too_large_is_asked_for_in_parts),
         REMOTE_TEST(a_bad_text_is_found_and_its_neighbours_are_kept),
         REMOTE_TEST(repeated_queries_cost_nothing),
-        REMOTE_TEST(the_cache_is_bounded_and_forgets_the_least_recently_used),
         REMOTE_TEST(opening_asks_nothing_and_names_the_model),
         REMOTE_TEST(the_path_is_completed),
         REMOTE_TEST(options_that_make_no_sense_are_refused),
