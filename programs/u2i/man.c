@@ -139,6 +139,8 @@ int man_print(FILE *out) {
     man_tagged(out, "U2I_STORE", "The store that @ stands for.");
     man_tagged(out, "COLUMNS", "Width that tables are cut to; otherwise the terminal's.");
     man_tagged(out, "NO_COLOR", "When set, nothing is printed in bold.");
+    man_tagged(out, "U2I_MODEL_KEY",
+               "The key for a model behind a URL; or U2I_MODEL_KEY_FILE, a file that it is in.");
     man_tagged(out, "U2I_SIMD", "The instruction set to use, e.g. scalar; otherwise the best one.");
     return CLI_OK;
 }
