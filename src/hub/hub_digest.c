@@ -4,10 +4,11 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include <openssl/evp.h>
+#include "hub/hub_crypto.h"
 #include <stdio.h>
 
 struct hub_digest {
+    const struct hub_crypto *lib;
     EVP_MD_CTX *evp;
 };
 
@@ -20,15 +21,18 @@ static int hub_digest_fail(u2i_error_t *err) {
 int hub_digest_new(enum hub_digest_kind kind, uint64_t bytes, struct hub_digest **out,
                    u2i_error_t *err) {
     char begin[32];
+    const struct hub_crypto *lib = NULL;
+    *out = NULL;
+    U2I_TRY(hub_crypto_get(&lib, err));
     int rc = U2I_OK;
     struct hub_digest *const d = mem_zalloc(sizeof *d);
-    *out = d;
     if (d == NULL) {
         return error_oom(err);
     }
-    d->evp = EVP_MD_CTX_new();
+    d->lib = lib;
+    d->evp = lib->ctx_new();
     if (d->evp == NULL ||
-        EVP_DigestInit_ex(d->evp, kind == HUB_SHA256 ? EVP_sha256() : EVP_sha1(), NULL) != 1) {
+        lib->init(d->evp, kind == HUB_SHA256 ? lib->sha256() : lib->sha1(), NULL) != 1) {
         rc = hub_digest_fail(err);
     } else if (kind == HUB_GIT_SHA1) { /* "blob 12", a NUL, then the file */
         const int n = snprintf(begin, sizeof begin, "blob %llu", (unsigned long long)bytes);
@@ -36,19 +40,20 @@ int hub_digest_new(enum hub_digest_kind kind, uint64_t bytes, struct hub_digest 
     }
     if (rc != U2I_OK) {
         hub_digest_free(d);
-        *out = NULL;
+        return rc;
     }
-    return rc;
+    *out = d;
+    return U2I_OK;
 }
 
 int hub_digest_add(struct hub_digest *d, const void *p, size_t n, u2i_error_t *err) {
-    return EVP_DigestUpdate(d->evp, p, n) == 1 ? U2I_OK : hub_digest_fail(err);
+    return d->lib->update(d->evp, p, n) == 1 ? U2I_OK : hub_digest_fail(err);
 }
 
 int hub_digest_end(struct hub_digest *d, char *hex, u2i_error_t *err) {
     unsigned char sum[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (EVP_DigestFinal_ex(d->evp, sum, &n) != 1 || n > HUB_DIGEST_HEX / 2) {
+    if (d->lib->final(d->evp, sum, &n) != 1 || n > HUB_DIGEST_HEX / 2) {
         return hub_digest_fail(err);
     }
     for (unsigned i = 0; i < n; i++) {
@@ -59,7 +64,7 @@ int hub_digest_end(struct hub_digest *d, char *hex, u2i_error_t *err) {
 
 void hub_digest_free(struct hub_digest *d) {
     if (d != NULL) {
-        EVP_MD_CTX_free(d->evp);
+        d->lib->ctx_free(d->evp);
         mem_free(d);
     }
 }

@@ -13,7 +13,7 @@
 enum hub_digest_kind { HUB_SHA256, HUB_GIT_SHA1 };
 
 struct hub_digest;
-/* `bytes` is how long the file will be: git's sum begins with it. U2I_ENOMEM. */
+/* `bytes` is how long the file will be: git's sum begins with it. U2I_EREMOTE (no libcrypto), U2I_ENOMEM. */
 int hub_digest_new(enum hub_digest_kind kind, uint64_t bytes, struct hub_digest **out,
                    u2i_error_t *err);
 int hub_digest_add(struct hub_digest *d, const void *p, size_t n, u2i_error_t *err);
