@@ -559,8 +559,10 @@ static void a_deadline_ends_a_slow_answer(void **state) {
     begin();
     fake_say(&script.answer, "%01000d", 0);
     for (int drips = 0; drips < 2; drips++) {
+        (void)pthread_mutex_lock(&server.lock); /* the server may still be at the last request */
         script.answer.delay_ms = drips ? 0 : 60000;
         script.answer.drip_ms = drips ? 100 : 0;
+        (void)pthread_mutex_unlock(&server.lock);
         struct http_request q = {.url = fake_url(&server, "/"), .timeout_ms = 200};
         struct http_reply r;
         u2i_error_t err;
