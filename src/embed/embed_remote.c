@@ -176,6 +176,9 @@ static int embed_remote_embed(const struct embedder *base, const struct embed_te
     /* The cache and what is known of the endpoint change; both cope with threads. */
     struct remote_embedder *const e = (struct remote_embedder *)(uintptr_t)base;
     struct embed_remote_job job = {.e = e, .out = out};
+    if (n == 0) {
+        return U2I_OK;
+    }
     job.until_ns = clock_ticks_ns(clock_system()) + (int64_t)e->target.timeout_ms * 1000000;
     (void)pthread_mutex_init(&job.failing, NULL); /* the default kind: nothing can fail */
     job.texts = alloc_array(n, sizeof *job.texts);
