@@ -64,7 +64,7 @@ struct fake_http {
     atomic_bool closing;
     atomic_uint requests;
     atomic_uint busy, busy_most; /* requests at once */
-    unsigned connections;
+    atomic_uint connections;
     struct fake_connection list[FAKE_CONNECTIONS];
 };
 
