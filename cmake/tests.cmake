@@ -21,6 +21,9 @@ endforeach()
 target_link_libraries(test_wordpiece PRIVATE PkgConfig::ZLIB)
 target_compile_definitions(test_wordpiece PRIVATE
     TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/tokenizer")
+# Its server speaks TLS.
+pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
+target_link_libraries(test_http_tls PRIVATE PkgConfig::OPENSSL)
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
 include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
 
