@@ -75,4 +75,32 @@ struct embed_bert_options {
 int embed_bert_open(const char *folder, const struct embed_bert_options *opt, struct embedder **out,
                     u2i_error_t *err);
 
+/* A model behind an OpenAI-compatible endpoint (POST BASE/embeddings), asked with several connections at once; texts that
+ * were asked for lately are answered from memory (docs/embedding.md). Opening asks nothing, so it needs to know `dim`; its name
+ * is "MODEL@HOST-DIM". Embedding can fail with U2I_EREMOTE (no connection, a refusal, an answer that makes no
+ * sense; all say who and what), U2I_ETIMEOUT; what was embedded until then is kept in memory, so trying again
+ * costs only the rest. U2I_EINVAL (what is wrong with the options), U2I_ENOMEM. */
+#define EMBED_REMOTE_TEXTS      128u
+#define EMBED_REMOTE_BYTES      (256u << 10)
+#define EMBED_REMOTE_TIMEOUT_MS 60000u
+struct embed_remote_options {
+    const char *
+        url; /* "https://api.example.com/v1#text-embedding-3-small": the base, and the model's name there */
+    const char *key; /* NULL: none; it is copied, and wiped at the end */
+    uint32_t dim;
+    bool send_dimensions;                      /* `dim` is asked for, not only expected */
+    const char *query_prefix, *passage_prefix; /* put before each text of its kind; NULL: nothing */
+    uint32_t batch_texts,
+        batch_bytes;     /* of one request; 0 = EMBED_REMOTE_TEXTS, EMBED_REMOTE_BYTES */
+    uint32_t timeout_ms; /* of one call, tries and waits together; 0 = EMBED_REMOTE_TIMEOUT_MS */
+};
+int embed_remote_open(const struct embed_remote_options *opt, struct embedder **out,
+                      u2i_error_t *err);
+/* How many dimensions the model's vectors have, found out with one text. Errors of opening and embedding. */
+int embed_remote_dim(const struct embed_remote_options *opt, uint32_t *dim, u2i_error_t *err);
+/* The key for models, from the environment: U2I_MODEL_KEY, else the file that U2I_MODEL_KEY_FILE names, without white space around it.
+ * NULL where neither is set; else for embed_remote_key_free(). U2I_EINVAL (not a key), U2I_ENOTFOUND, U2I_EIO, U2I_ENOMEM. */
+int embed_remote_key(char **out, u2i_error_t *err);
+void embed_remote_key_free(char *key); /* wipes it first; NULL is a no-op */
+
 #endif
