@@ -1,6 +1,6 @@
 # The modules, lowest layer first. Each is src/<name>/**.c; which module may include which is checked
 # by tools/layers.py against tools/layers.txt, here they only need to be known.
-set(U2I_MODULES base vec flat hnsw json http filter embed profile train rank index model store engine api)
+set(U2I_MODULES base vec flat hnsw json http filter embed hub profile train rank index model store engine api)
 
 # What the library needs at link time; and what its own sources see besides.
 add_library(u2i_deps INTERFACE)

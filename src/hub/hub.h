@@ -1,0 +1,32 @@
+/* Model folders on this machine: the models' home, where they have names, and how they get there, from
+ * another folder or from a hub of models (https://huggingface.co, or a mirror of it). A model appears in the
+ * home by one rename, when it is whole and on the disk; what is on its way lies beside it in a folder
+ * whose name begins with a dot. What makes a folder a model is the caller's business.
+ *
+ * Thread-safe: no state but the file system's; two processes that fetch the same model take turns. */
+#ifndef U2I_HUB_HUB_H
+#define U2I_HUB_HUB_H
+
+#include "u2i.h"
+#include <stdint.h>
+
+#define HUB_NAME_MAX 96 /* bytes of a model's name, and of an organisation's */
+
+/* The models' home, for mem_free(): $U2I_MODELS, else $XDG_DATA_HOME/u2i/models, else
+ * ~/.local/share/u2i/models. It need not be there. U2I_ENOTFOUND if no variable says where. */
+int hub_home(char **path, u2i_error_t *err);
+
+/* The folder of model NAME or ORG/NAME (its last part), for mem_free(). U2I_ENOTFOUND if the home has
+ * none of that name, U2I_EINVAL if it is no name; the message names it. */
+int hub_find(const char *name, char **path, u2i_error_t *err);
+
+struct hub_model {
+    const char *name, *path; /* valid during the call */
+    uint64_t bytes;          /* of all its files */
+};
+/* Return non-zero to stop. */
+typedef int (*hub_model_fn)(void *ctx, const struct hub_model *model);
+/* Every model in the home, in order of name. U2I_EIO, U2I_ENOMEM. */
+int hub_scan(hub_model_fn fn, void *ctx, u2i_error_t *err);
+
+#endif
