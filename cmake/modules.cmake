@@ -5,7 +5,7 @@ set(U2I_MODULES base vec flat hnsw json http filter embed hub profile train rank
 # What the library needs at link time; and what its own sources see besides.
 add_library(u2i_deps INTERFACE)
 target_link_libraries(u2i_deps INTERFACE Threads::Threads PkgConfig::SQLITE PkgConfig::JANSSON
-    PkgConfig::UTF8PROC PkgConfig::OPENBLAS PkgConfig::CURL ${ROARING_LIBRARY} m)
+    PkgConfig::UTF8PROC PkgConfig::OPENBLAS PkgConfig::CURL PkgConfig::CRYPTO ${ROARING_LIBRARY} m)
 target_include_directories(u2i_deps SYSTEM INTERFACE ${ROARING_INCLUDE})
 add_library(u2i_build INTERFACE)
 target_include_directories(u2i_build INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)

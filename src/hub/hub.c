@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HUB_DEPTH_MAX 8 /* of folders in a model's */
 
@@ -35,6 +36,18 @@ int hub_fail(const char *doing, const char *path, u2i_error_t *err) {
     return why == ENOSPC || why == EDQUOT
                ? error_set(err, U2I_EIO, "%s %s: the disk is full", doing, path)
                : error_set(err, U2I_EIO, "%s %s: %s", doing, path, strerror(why));
+}
+
+int hub_write_all(int fd, const char *p, size_t n, const char *path, u2i_error_t *err) {
+    while (n > 0) {
+        const ssize_t put = write(fd, p, n);
+        if (put < 0 && errno != EINTR) {
+            return hub_fail("cannot write", path, err);
+        }
+        p += put > 0 ? put : 0;
+        n -= put > 0 ? (size_t)put : 0;
+    }
+    return U2I_OK;
 }
 
 /* ---- Names ------------------------------------------------------------------------------------ */
@@ -108,12 +121,6 @@ int hub_find(const char *name, char **path, u2i_error_t *err) {
 
 /* ---- What is there ---------------------------------------------------------------------------- */
 
-/* Names of a folder's entries, sorted: as scandir(3), but with our memory. */
-struct hub_entries {
-    char **names;
-    size_t n, cap;
-};
-
 static int hub_by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -126,15 +133,14 @@ static int hub_add_entry(struct hub_entries *out, const char *name, u2i_error_t 
     return out->names[out->n] == NULL ? error_oom(err) : (out->n++, U2I_OK);
 }
 
-static void hub_free_entries(struct hub_entries *e) {
+void hub_free_entries(struct hub_entries *e) {
     for (size_t i = 0; i < e->n; i++) {
         mem_free(e->names[i]);
     }
     mem_free(e->names);
 }
 
-/* All but those that begin with a dot; none of a folder that is not there. */
-static int hub_read_entries(const char *path, struct hub_entries *out, u2i_error_t *err) {
+int hub_read_entries(const char *path, struct hub_entries *out, u2i_error_t *err) {
     DIR *const folder = opendir(path);
     int rc = U2I_OK;
     if (folder == NULL) {

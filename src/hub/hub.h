@@ -29,4 +29,9 @@ typedef int (*hub_model_fn)(void *ctx, const struct hub_model *model);
 /* Every model in the home, in order of name. U2I_EIO, U2I_ENOMEM. */
 int hub_scan(hub_model_fn fn, void *ctx, u2i_error_t *err);
 
+/* Copies what matters of a folder into the home, under its own name or the name `as` (NULL: none);
+ * *path, for mem_free(), is where it lies then. If the same files are there already nothing happens. U2I_EINVAL
+ * (another model has the name, or it is no name), U2I_ENOTFOUND, U2I_EBUSY, U2I_EIO, U2I_ENOMEM. */
+int hub_add(const char *folder, const char *as, char **path, u2i_error_t *err);
+
 #endif
