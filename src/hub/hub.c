@@ -182,18 +182,21 @@ static int hub_add_bytes(const char *path, unsigned depth, uint64_t *bytes, u2i_
     return rc;
 }
 
+int hub_bytes(const char *folder, uint64_t *bytes, u2i_error_t *err) {
+    *bytes = 0;
+    return hub_add_bytes(folder, 0, bytes, err);
+}
+
 static int hub_tell(const char *home, const char *name, hub_model_fn fn, void *ctx, bool *stop,
                     u2i_error_t *err) {
-    struct hub_model model = {.name = name};
     char *const path = hub_join(home, name);
-    int rc = path == NULL ? error_oom(err) : U2I_OK;
-    if (rc == U2I_OK && hub_is_folder(path)) {
-        rc = hub_add_bytes(path, 0, &model.bytes, err);
-        model.path = path;
-        *stop = rc == U2I_OK && fn(ctx, &model) != 0;
+    if (path == NULL) {
+        return error_oom(err);
     }
+    const struct hub_model model = {name, path};
+    *stop = hub_is_folder(path) && fn(ctx, &model) != 0;
     mem_free(path);
-    return rc;
+    return U2I_OK;
 }
 
 int hub_scan(hub_model_fn fn, void *ctx, u2i_error_t *err) {

@@ -20,9 +20,11 @@ int hub_home(char **path, u2i_error_t *err);
  * none of that name, U2I_EINVAL if it is no name; the message names it. */
 int hub_find(const char *name, char **path, u2i_error_t *err);
 
+/* How many bytes all files below a folder have. */
+int hub_bytes(const char *folder, uint64_t *bytes, u2i_error_t *err);
+
 struct hub_model {
     const char *name, *path; /* valid during the call */
-    uint64_t bytes;          /* of all its files */
 };
 /* Return non-zero to stop. */
 typedef int (*hub_model_fn)(void *ctx, const struct hub_model *model);
