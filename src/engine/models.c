@@ -90,6 +90,27 @@ int models_add(const char *folder, const char *as, u2i_model_t *out, u2i_error_t
     return rc;
 }
 
+static int models_check_fetched(void *ctx, const char *folder, u2i_error_t *err) {
+    return models_describe(folder, ctx, err);
+}
+
+int models_get(const char *name, const u2i_model_get_options_t *opt, u2i_model_t *out,
+               u2i_error_t *err) {
+    const struct hub_get_options how = {.endpoint = opt->endpoint,
+                                        .revision = opt->revision,
+                                        .as = opt->as,
+                                        .check = models_check_fetched,
+                                        .check_ctx = out,
+                                        .progress = opt->progress,
+                                        .ctx = opt->ctx};
+    char *path = NULL;
+    U2I_TRY(hub_get(name, &how, &path, err));
+    int rc = out->model[0] != '\0' ? U2I_OK : models_describe(path, out, err); /* it was there */
+    rc = rc == U2I_OK ? models_arrive(path, out, err) : rc;
+    mem_free(path);
+    return rc;
+}
+
 struct models_scan {
     u2i_model_fn fn;
     void *ctx;

@@ -36,4 +36,19 @@ int hub_scan(hub_model_fn fn, void *ctx, u2i_error_t *err);
  * (another model has the name, or it is no name), U2I_ENOTFOUND, U2I_EBUSY, U2I_EIO, U2I_ENOMEM. */
 int hub_add(const char *folder, const char *as, char **path, u2i_error_t *err);
 
+struct hub_get_options {
+    const char *endpoint; /* NULL = $HF_ENDPOINT, else https://huggingface.co */
+    const char *revision; /* NULL = "main" */
+    const char *as;       /* NULL = the last part of its name */
+    uint32_t pause_ms;    /* before something that failed is tried again; 0 = 1 s */
+    /* Called when all is there, before it appears; U2I_EEMBED: it is of no use. NULL: anything is. */
+    int (*check)(void *check_ctx, const char *folder, u2i_error_t *err);
+    void *check_ctx;
+    u2i_progress_fn progress; /* bytes; may be NULL */
+    void *ctx;
+};
+/* Fetches the files that matter of the hub's model NAME or ORG/NAME; *path, for mem_free(), is where it lies then.
+ * u2i_model_get() says what comes of it. */
+int hub_get(const char *name, const struct hub_get_options *opt, char **path, u2i_error_t *err);
+
 #endif

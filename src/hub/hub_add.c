@@ -155,7 +155,9 @@ static bool hub_has_file(const char *folder, const char *name) {
 static int hub_take_all(struct hub_adding *a) {
     const char *name;
     for (size_t i = 0; (name = hub_small_file(i)) != NULL; i++) {
-        U2I_TRY(hub_take_file(a, name));
+        if (a->to == NULL || !hub_is_prose(name)) {
+            U2I_TRY(hub_take_file(a, name));
+        }
     }
     return hub_has_file(a->from, HUB_WEIGHTS) ? hub_take_file(a, HUB_WEIGHTS) : hub_take_shards(a);
 }

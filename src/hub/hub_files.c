@@ -31,6 +31,10 @@ bool hub_is_small_file(const char *path) {
     return false;
 }
 
+bool hub_is_prose(const char *path) {
+    return strcmp(path, "README.md") == 0 || strcmp(path, "LICENSE") == 0;
+}
+
 bool hub_is_shard(const char *path) {
     static const char begin[] = "model-", end[] = ".safetensors";
     const size_t n = strlen(path);

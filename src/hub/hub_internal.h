@@ -39,6 +39,7 @@ void hub_free_entries(struct hub_entries *e);
 /* The i-th file beside the weights that the embedder reads, or that tells people of the model; NULL past the end. */
 const char *hub_small_file(size_t i);
 bool hub_is_small_file(const char *path);
+bool hub_is_prose(const char *path); /* for people: two models may be the same without it */
 /* One of several files of weights: "model-00001-of-00002.safetensors". */
 bool hub_is_shard(const char *path);
 /* A path that stays in its folder, in characters that can be shown. */
@@ -62,6 +63,7 @@ int hub_stage_parents(const struct hub_stage *s, const char *path, u2i_error_t *
 int hub_stage_finish(struct hub_stage *s, u2i_error_t *err);
 /* Deletes what is there, unless it is to be gone on with. */
 void hub_stage_close(struct hub_stage *s, bool keep);
+int hub_remove(const char *path, u2i_error_t *err); /* all below it, and itself; none is fine */
 int hub_refuse_taken(const char *target,
                      u2i_error_t *err); /* says that HOME/NAME is another model */
 

@@ -54,8 +54,7 @@ static int hub_remove_one(const char *path, const struct stat *st, int kind, str
     return remove(path);
 }
 
-/* All below `path`, and itself. */
-static int hub_remove(const char *path, u2i_error_t *err) {
+int hub_remove(const char *path, u2i_error_t *err) {
     return nftw(path, hub_remove_one, HUB_FTW_FILES, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT
                ? U2I_OK
                : hub_fail("cannot delete", path, err);
