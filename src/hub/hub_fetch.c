@@ -374,18 +374,20 @@ static int hub_fetch_anew(struct hub_fetching *f, const struct hub_stage *stage,
     return rc;
 }
 
+/* The source has counted as done what was there; what turns out not to be the file's is taken off again. */
 int hub_fetch_file(struct hub_source *s, const struct hub_stage *stage, const struct hub_file *file,
                    u2i_error_t *err) {
     struct hub_fetching f = {.s = s, .file = file, .fd = -1};
+    const uint64_t counted = hub_fetched_bytes(stage, file);
     bool same = false;
     f.part = hub_part_path(stage, file);
     f.whole = hub_join(stage->folder, file->path);
     int rc = f.part == NULL || f.whole == NULL ? error_oom(err)
                                                : hub_fetched_same(f.whole, file, &same, err);
-    if (same) {
-        s->done += file->bytes;
-    } else if (rc == U2I_OK) {
-        rc = hub_fetch_anew(&f, stage, err);
+    if (rc == U2I_OK && !same) {
+        s->done -= counted;
+        rc = hub_remove(f.whole, err);
+        rc = rc == U2I_OK ? hub_fetch_anew(&f, stage, err) : rc;
     }
     mem_free(f.whole);
     mem_free(f.part);

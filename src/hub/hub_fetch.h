@@ -16,7 +16,7 @@ struct hub_source { /* of one model */
     uint32_t pause_ms; /* before the second try of something; doubles with each further one */
     u2i_progress_fn progress;
     void *ctx;
-    uint64_t done, total; /* bytes */
+    uint64_t done, total; /* bytes; done begins with hub_fetched_bytes() of every file */
     bool stopped;         /* by the progress function */
 };
 

@@ -72,7 +72,6 @@ static int hub_list(struct hub_getting *g) {
                                g->err);
     }
     buf_free(&text);
-    g->source.total = g->listing.bytes;
     return rc;
 }
 
@@ -120,14 +119,13 @@ static int hub_prune(const struct hub_getting *g) {
     return rc;
 }
 
-/* Better now than after an hour. */
-static int hub_check_space(const struct hub_getting *g) {
+/* Counts what is there, and tells of a full disk now rather than after an hour. */
+static int hub_check_space(struct hub_getting *g) {
     struct statvfs disk;
-    uint64_t needed = 0;
     for (size_t i = 0; i < g->listing.n; i++) {
-        const struct hub_file *const file = &g->listing.files[i];
-        needed += file->bytes - hub_fetched_bytes(&g->stage, file);
+        g->source.done += hub_fetched_bytes(&g->stage, &g->listing.files[i]);
     }
+    const uint64_t needed = g->source.total - g->source.done;
     if (statvfs(g->stage.place, &disk) != 0) {
         return hub_fail("cannot look at", g->stage.place, g->err);
     }
@@ -145,6 +143,7 @@ static int hub_check_space(const struct hub_getting *g) {
 static int hub_fill_stage(struct hub_getting *g) {
     U2I_TRY(hub_stage_open(&g->stage, "get", g->as, g->err));
     U2I_TRY(hub_prune(g));
+    g->source.total = g->listing.bytes;
     U2I_TRY(hub_check_space(g));
     for (size_t i = 0; i < g->listing.n; i++) {
         U2I_TRY(hub_fetch_file(&g->source, &g->stage, &g->listing.files[i], g->err));
