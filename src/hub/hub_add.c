@@ -144,22 +144,21 @@ static int hub_take_shards(struct hub_adding *a) {
     return rc;
 }
 
-static bool hub_has_file(const char *folder, const char *name) {
-    struct stat st;
-    char *const path = hub_join(folder, name);
-    const bool has = path != NULL && stat(path, &st) == 0;
-    mem_free(path);
-    return has;
-}
-
 static int hub_take_all(struct hub_adding *a) {
     const char *name;
+    struct stat st;
     for (size_t i = 0; (name = hub_small_file(i)) != NULL; i++) {
         if (a->to == NULL || !hub_is_prose(name)) {
             U2I_TRY(hub_take_file(a, name));
         }
     }
-    return hub_has_file(a->from, HUB_WEIGHTS) ? hub_take_file(a, HUB_WEIGHTS) : hub_take_shards(a);
+    char *const weights = hub_join(a->from, HUB_WEIGHTS);
+    if (weights == NULL) {
+        return error_oom(a->err);
+    }
+    const bool whole = stat(weights, &st) == 0;
+    mem_free(weights);
+    return whole ? hub_take_file(a, HUB_WEIGHTS) : hub_take_shards(a);
 }
 
 static int hub_copy_folder(struct hub_adding *a, const char *name) {

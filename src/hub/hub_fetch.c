@@ -285,7 +285,7 @@ static int hub_request(struct hub_fetching *f, struct http_reply *r, u2i_error_t
                                    .key = f->s->key,
                                    .from = f->n,
                                    .follow = true,
-                                   .body_max = f->file->bytes,
+                                   .body_max = HUB_BYTES_MAX, /* hub_on_body() is stricter */
                                    .on_head = hub_on_head,
                                    .on_body = hub_on_body,
                                    .on_tick = hub_on_file_tick,

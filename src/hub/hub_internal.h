@@ -51,7 +51,9 @@ bool hub_is_safe(const char *path);
  * files. */
 struct hub_stage {
     char *home, *place, *folder, *target; /* target: HOME/NAME */
+    char *lock_path;
     int lock;
+    bool finished;
 };
 /* Makes the home too. U2I_EBUSY if somebody else is at it. To be closed after a failure, too. */
 int hub_stage_open(struct hub_stage *s, const char *kind, const char *name, u2i_error_t *err);
@@ -59,7 +61,7 @@ int hub_stage_open(struct hub_stage *s, const char *kind, const char *name, u2i_
 int hub_stage_clear(const struct hub_stage *s, u2i_error_t *err);
 /* Makes the folders that `path` needs within the model's. */
 int hub_stage_parents(const struct hub_stage *s, const char *path, u2i_error_t *err);
-/* The folder becomes HOME/NAME, all of it on the disk. U2I_EINVAL if there is one by now. */
+/* The folder becomes HOME/NAME, all of it on the disk; what was beside it is deleted. U2I_EINVAL if there is one by now. */
 int hub_stage_finish(struct hub_stage *s, u2i_error_t *err);
 /* Deletes what is there, unless it is to be gone on with. */
 void hub_stage_close(struct hub_stage *s, bool keep);

@@ -88,33 +88,36 @@ static int hub_stage_paths(struct hub_stage *s, const char *kind, const char *na
     U2I_TRY(hub_home(&s->home, err));
     (void)snprintf(place, sizeof place, ".%s-%s", kind, last); /* fits: kinds are short */
     s->place = hub_join(s->home, place);
-    s->folder = s->place == NULL ? NULL : hub_join(s->place, last);
     s->target = hub_join(s->home, last);
-    return s->folder == NULL || s->target == NULL ? error_oom(err) : U2I_OK;
+    if (s->place == NULL || s->target == NULL) {
+        return error_oom(err);
+    }
+    s->folder = hub_join(s->place, last);
+    s->lock_path = hub_join(s->place, HUB_LOCK);
+    return s->folder == NULL || s->lock_path == NULL ? error_oom(err) : U2I_OK;
 }
 
 /* Whether the lock that is held is still the one that others would find. */
-static bool hub_stage_holds(const struct hub_stage *s, const char *path) {
+static bool hub_stage_holds(const struct hub_stage *s) {
     struct stat held, found;
-    return fstat(s->lock, &held) == 0 && stat(path, &found) == 0 && held.st_ino == found.st_ino &&
-           held.st_dev == found.st_dev;
+    return fstat(s->lock, &held) == 0 && stat(s->lock_path, &found) == 0 &&
+           held.st_ino == found.st_ino && held.st_dev == found.st_dev;
 }
 
 static int hub_stage_lock(struct hub_stage *s, u2i_error_t *err) {
-    char *const path = hub_join(s->place, HUB_LOCK);
-    int rc = path == NULL ? error_oom(err) : U2I_OK;
+    int rc = U2I_OK;
     bool held = false;
     for (unsigned i = 0; rc == U2I_OK && !held && i < HUB_STAGE_TRIES; i++) {
         if (mkdir(s->place, 0777) != 0 && errno != EEXIST) {
             rc = hub_fail("cannot make the folder", s->place, err);
             break;
         }
-        s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        s->lock = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (s->lock < 0 && errno != ENOENT) { /* ENOENT: its holder has just deleted the place */
-            rc = hub_fail("cannot open", path, err);
+            rc = hub_fail("cannot open", s->lock_path, err);
         } else if (s->lock >= 0) {
-            held = flock(s->lock, LOCK_EX | LOCK_NB) == 0 && hub_stage_holds(s, path);
-            const bool busy = !held && hub_stage_holds(s, path);
+            held = flock(s->lock, LOCK_EX | LOCK_NB) == 0 && hub_stage_holds(s);
+            const bool busy = !held && hub_stage_holds(s);
             rc = busy ? error_set(err, U2I_EBUSY, "another process is making %s", s->target) : rc;
         }
         if (!held && s->lock >= 0) {
@@ -122,7 +125,6 @@ static int hub_stage_lock(struct hub_stage *s, u2i_error_t *err) {
             s->lock = -1;
         }
     }
-    mem_free(path);
     return rc == U2I_OK && !held ? error_set(err, U2I_EBUSY, "%s changes all the time", s->place)
                                  : rc;
 }
@@ -135,12 +137,13 @@ int hub_stage_open(struct hub_stage *s, const char *kind, const char *name, u2i_
     return hub_make_folders(s->folder, true, err);
 }
 
-/* Deletes all but the lock. */
-static int hub_stage_empty(const struct hub_stage *s, u2i_error_t *err) {
+/* Deletes all but the lock, and but `kept` (NULL: nothing else). */
+static int hub_stage_empty(const struct hub_stage *s, const char *kept, u2i_error_t *err) {
     struct hub_entries entries = {0};
     int rc = hub_read_entries(s->place, &entries, err);
     for (size_t i = 0; rc == U2I_OK && i < entries.n; i++) {
-        if (strcmp(entries.names[i], HUB_LOCK) != 0) {
+        if (strcmp(entries.names[i], HUB_LOCK) != 0 &&
+            (kept == NULL || strcmp(entries.names[i], kept) != 0)) {
             char *const path = hub_join(s->place, entries.names[i]);
             rc = path == NULL ? error_oom(err) : hub_remove(path, err);
             mem_free(path);
@@ -151,7 +154,7 @@ static int hub_stage_empty(const struct hub_stage *s, u2i_error_t *err) {
 }
 
 int hub_stage_clear(const struct hub_stage *s, u2i_error_t *err) {
-    U2I_TRY(hub_stage_empty(s, err));
+    U2I_TRY(hub_stage_empty(s, NULL, err));
     return hub_make_folders(s->folder, true, err);
 }
 
@@ -169,6 +172,7 @@ int hub_refuse_taken(const char *target, u2i_error_t *err) {
 }
 
 int hub_stage_finish(struct hub_stage *s, u2i_error_t *err) {
+    U2I_TRY(hub_stage_empty(s, strrchr(s->folder, '/') + 1, err));
     if (nftw(s->folder, hub_sync_one, HUB_FTW_FILES, FTW_DEPTH | FTW_PHYS) != 0) {
         return hub_fail("cannot write", s->folder, err);
     }
@@ -177,18 +181,17 @@ int hub_stage_finish(struct hub_stage *s, u2i_error_t *err) {
                    ? hub_refuse_taken(s->target, err)
                    : hub_fail("cannot make", s->target, err);
     }
+    s->finished = true;
     return hub_sync_folder(s->home, err);
 }
 
 /* The lock goes last: whoever makes a new one after that finds nothing that is still being deleted. What stays
  * behind because something fails here is taken up, or cleared, by the next one. */
 static void hub_stage_remove(const struct hub_stage *s) {
-    char *const lock = hub_join(s->place, HUB_LOCK);
-    if (lock != NULL && hub_stage_empty(s, NULL) == U2I_OK) {
-        (void)unlink(lock);
+    if (s->finished || hub_stage_empty(s, NULL, NULL) == U2I_OK) {
+        (void)unlink(s->lock_path);
         (void)rmdir(s->place);
     }
-    mem_free(lock);
 }
 
 void hub_stage_close(struct hub_stage *s, bool keep) {
@@ -199,6 +202,7 @@ void hub_stage_close(struct hub_stage *s, bool keep) {
         (void)close(s->lock); /* nothing was written to it */
     }
     mem_free(s->target);
+    mem_free(s->lock_path);
     mem_free(s->folder);
     mem_free(s->place);
     mem_free(s->home);
