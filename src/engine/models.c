@@ -18,6 +18,8 @@ static int models_place(const char *path, u2i_model_t *out, u2i_error_t *err) {
         return error_set(err, U2I_EINVAL, "the path of %s is too long", path);
     }
     const char *const slash = strrchr(whole, '/');
+    memset(out->path, 0, sizeof out->path);
+    memset(out->name, 0, sizeof out->name);
     (void)snprintf(out->path, sizeof out->path, "%s", whole);
     (void)snprintf(out->name, sizeof out->name, "%s", slash + 1); /* cut if it is a strange one */
     return hub_bytes(whole, &out->bytes, err);
@@ -75,8 +77,9 @@ static int models_arrive(const char *path, u2i_model_t *out, u2i_error_t *err) {
     const size_t sum_n = strlen(sum), name_n = strlen(out->name);
     const size_t room = sizeof out->model - 1 - sum_n;
     const size_t kept = name_n < room ? name_n : room;
+    memset(out->model, 0, sizeof out->model);
     memcpy(out->model, out->name, kept);
-    memcpy(out->model + kept, sum, sum_n + 1);
+    memcpy(out->model + kept, sum, sum_n);
     return U2I_OK;
 }
 

@@ -10,6 +10,9 @@ int engine_embed(struct engine *e, const u2i_embedding_t *what, u2i_error_t *err
     if (what->dim != dim) {
         return error_set(err, U2I_EINVAL, "dim is %u, the store's vectors have %u", what->dim, dim);
     }
+    if (what->n == 0) {
+        return U2I_OK;
+    }
     U2I_TRY(engine_follow(e, err));
     struct embed_text *const texts = alloc_array(what->n, sizeof *texts);
     if (texts == NULL) {
