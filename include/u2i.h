@@ -502,10 +502,12 @@ typedef struct u2i_model {
     uint32_t vocabulary; /* tokens */
     char pooling[16];    /* "mean", "cls" */
     char weights[16];    /* type of the file's values: "F32", "F16", "BF16" */
-    double parity;       /* mean cosine of its int8 vectors with those in f32, of built-in texts */
+    char precision[8];   /* "int8", "f32": what the setting model_precision "auto" takes here */
+    double parity; /* mean cosine of its int8 vectors with those in f32, of built-in texts; 0 = not
+                            measured, as int8 is not faster here */
 } u2i_model_t;
 #define U2I_MODEL_INIT                                                                             \
-    { sizeof(u2i_model_t), "", "", 0, "", 0, 0, 0, 0, "", "", 0 }
+    { sizeof(u2i_model_t), "", "", 0, "", 0, 0, 0, 0, "", "", "", 0 }
 
 /* Loads all of a model, a name or a path, and embeds some texts with it. U2I_EEMBED says which file, field or
  * tensor is wrong; U2I_ENOTFOUND, U2I_EINVAL, U2I_EIO, U2I_ENOMEM. */

@@ -34,7 +34,7 @@ static const struct example model_examples[] = {
      "downloads it; once more after an interruption goes on where it was"},
     {"u2i init shop.db --model all-MiniLM-L6-v2", "a store whose texts it embeds"},
     {"u2i model add ~/downloads/bge-small-en-v1.5 --as bge-small", "a folder gets a name"},
-    {"u2i model check ./bge-small-en-v1.5", "can u2i load it, and is int8 as good as f32?"},
+    {"u2i model check ./bge-small-en-v1.5", "can u2i load it, and what does it find there?"},
     {"u2i model list --json", "names, paths and sizes, for a script"},
     {0}};
 
@@ -53,6 +53,7 @@ static void model_add_json(struct text *line, const u2i_model_t *m, bool all) {
         text_json_member_int(line, "vocabulary", m->vocabulary);
         text_json_member(line, "pooling", m->pooling);
         text_json_member(line, "weights", m->weights);
+        text_json_member(line, "precision", m->precision);
         text_json_member_real(line, "parity", m->parity);
     }
     text_char(line, '}');
@@ -79,8 +80,10 @@ static int model_print(const struct cli *cli, const u2i_model_t *m) {
     text_fmt(&line, " tokens; texts of more than %u are cut\n", m->tokens_max);
     text_fmt(&line, "  ok  pooling %s\n", m->pooling);
     text_fmt(&line, "  ok  weights in %s: all there, and all finite\n", m->weights);
-    text_fmt(&line, "  ok  vectors in int8 have a mean cosine of %.4f with those in f32",
-             m->parity);
+    text_fmt(&line, "  ok  this machine embeds in %s", m->precision);
+    if (m->parity > 0) {
+        text_fmt(&line, ": the mean cosine of int8 vectors with those in f32 is %.4f", m->parity);
+    }
     const int code = cli_print_line(cli, &line);
     text_free(&line);
     return code;

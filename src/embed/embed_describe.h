@@ -11,10 +11,12 @@ struct embed_description {
     uint32_t dim, layers, tokens_max, vocab;
     const char *pooling; /* "mean", "cls" */
     char weights[16];    /* the type of the file's values: "F32", "F16", "BF16" */
-    double parity;       /* mean cosine of int8 vectors with those in f32, of built-in texts */
+    char precision
+        [8]; /* and parity: as struct embed_about has them, precision left to the machine */
+    double parity;
 };
 
-/* Reads every weight that is used, and embeds some texts in both precisions. Errors as embed_bert_open(); U2I_EEMBED
+/* Reads every weight that is used, and embeds some texts. Errors as embed_bert_open(); U2I_EEMBED
  * too if a weight is not finite, or a text gets no vector. */
 int embed_describe(const char *folder, struct embed_description *out, u2i_error_t *err);
 

@@ -31,6 +31,7 @@ static int models_describe(const char *path, u2i_model_t *out, u2i_error_t *err)
     (void)snprintf(out->model, sizeof out->model, "%s", d.name);
     (void)snprintf(out->pooling, sizeof out->pooling, "%s", d.pooling);
     (void)snprintf(out->weights, sizeof out->weights, "%s", d.weights);
+    (void)snprintf(out->precision, sizeof out->precision, "%s", d.precision);
     out->dim = d.dim;
     out->layers = d.layers;
     out->tokens_max = d.tokens_max;
