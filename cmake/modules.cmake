@@ -1,11 +1,11 @@
 # The modules, lowest layer first. Each is src/<name>/**.c; which module may include which is checked
 # by tools/layers.py against tools/layers.txt, here they only need to be known.
-set(U2I_MODULES base vec flat hnsw json http filter embed profile train rank index model store engine api)
+set(U2I_MODULES base vec flat hnsw json http filter embed hub profile train rank index model store engine api)
 
 # What the library needs at link time; and what its own sources see besides.
 add_library(u2i_deps INTERFACE)
 target_link_libraries(u2i_deps INTERFACE Threads::Threads PkgConfig::SQLITE PkgConfig::JANSSON
-    PkgConfig::UTF8PROC PkgConfig::OPENBLAS PkgConfig::CURL ${ROARING_LIBRARY} m)
+    PkgConfig::UTF8PROC PkgConfig::OPENBLAS PkgConfig::CURL PkgConfig::CRYPTO ${ROARING_LIBRARY} m)
 target_include_directories(u2i_deps SYSTEM INTERFACE ${ROARING_INCLUDE})
 add_library(u2i_build INTERFACE)
 target_include_directories(u2i_build INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)

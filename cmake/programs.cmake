@@ -25,7 +25,7 @@ endif()
 target_link_libraries(u2i_shared PRIVATE u2i_deps)
 # The static library carries its modules; whoever links it needs the libraries below it too.
 target_link_libraries(u2i_static PUBLIC $<BUILD_INTERFACE:u2i_deps>
-    "$<INSTALL_INTERFACE:Threads::Threads;sqlite3;jansson;utf8proc;openblas;curl;roaring;m>")
+    "$<INSTALL_INTERFACE:Threads::Threads;sqlite3;jansson;utf8proc;openblas;curl;crypto;roaring;m>")
 
 include(${PROJECT_SOURCE_DIR}/cmake/cli.cmake OPTIONAL)
 

@@ -487,6 +487,86 @@ typedef int (*u2i_figure_fn)(void *ctx, const u2i_figure_t *figure);
 /* What the training in use has learnt and what its check found; none without one. */
 U2I_API int u2i_scan_training(u2i_t *u, u2i_figure_fn fn, void *ctx, u2i_error_t *err);
 
+/* ---- Text to vector ------------------------------------------------------------------------- */
+
+typedef struct u2i_text { /* any of the first three may be NULL */
+    const char *title, *category, *text;
+    int32_t query; /* not 0: what is searched with, which some models embed in another way */
+} u2i_text_t;
+typedef struct u2i_embedding {
+    size_t struct_size;
+    const u2i_text_t *texts; /* n <= U2I_BATCH_MAX of them */
+    size_t n, text_size;     /* text_size: sizeof(u2i_text_t) */
+    float *vectors;          /* gets n x dim floats */
+    uint32_t dim;            /* the store's (u2i_stats_t.dim), as room was made for it */
+} u2i_embedding_t;
+#define U2I_EMBEDDING_INIT                                                                         \
+    { sizeof(u2i_embedding_t), NULL, 0, sizeof(u2i_text_t), NULL, 0 }
+/* The vectors that the store's model makes of texts, each of unit length; all zeros where a text has nothing in
+ * it to embed. Nothing is stored. U2I_EINVAL (another dim than the store's, or err->offset is the index of the
+ * first bad text), U2I_EEMBED (model "none", or one that cannot be opened), U2I_EREMOTE, U2I_ENOMEM. */
+U2I_API int u2i_embed(u2i_t *u, const u2i_embedding_t *what, u2i_error_t *err);
+
+/* ---- Models: folders that make vectors of text, and where they are kept ------------------------ */
+
+/* The models' home is $U2I_MODELS, else $XDG_DATA_HOME/u2i/models, else ~/.local/share/u2i/models. A model in
+ * there is called by its name, any other one by the path of its folder (with a '/' in it). These calls
+ * need no store. */
+
+#define U2I_PATH_MAX_BYTES 4096 /* of a model's path, the NUL included */
+
+typedef struct u2i_model {
+    size_t struct_size; /* set by the caller; in a callback it is the library's */
+    char name[128];     /* of its folder */
+    char path[U2I_PATH_MAX_BYTES];
+    uint64_t bytes; /* of all files in it */
+    /* Not filled in by u2i_scan_models(), which does not open them: */
+    char model[64]; /* what u2i_stats_t calls it: the name with a checksum */
+    uint32_t dim;   /* length of its vectors */
+    uint32_t layers;
+    uint32_t tokens_max; /* of a text; what is longer is cut */
+    uint32_t vocabulary; /* tokens */
+    char pooling[16];    /* "mean", "cls" */
+    char weights[16];    /* type of the file's values: "F32", "F16", "BF16" */
+    char precision[8];   /* "int8", "f32": what the setting model_precision "auto" takes here */
+    double parity; /* mean cosine of its int8 vectors with those in f32, of built-in texts; 0 = not
+                            measured, as int8 is not faster here */
+} u2i_model_t;
+#define U2I_MODEL_INIT                                                                             \
+    { sizeof(u2i_model_t), "", "", 0, "", 0, 0, 0, 0, "", "", "", 0 }
+
+/* Loads all of a model, a name or a path, and embeds some texts with it. U2I_EEMBED says which file, field or
+ * tensor is wrong; U2I_ENOTFOUND, U2I_EINVAL, U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_model_check(const char *model, u2i_model_t *out, u2i_error_t *err);
+/* Checks the model in a folder, and copies what matters of it into the models' home, under the name `as` (NULL: the
+ * folder's). Where the same files are there by that name, nothing happens. `out` may be NULL. U2I_EINVAL if it is
+ * the name of another model, U2I_EBUSY; otherwise as u2i_model_check(). */
+U2I_API int u2i_model_add(const char *folder, const char *as, u2i_model_t *out, u2i_error_t *err);
+
+typedef struct u2i_model_get_options {
+    size_t struct_size;
+    const char *endpoint; /* of the hub; NULL = $HF_ENDPOINT, else "https://huggingface.co" */
+    const char *revision; /* branch, tag or commit; NULL = "main" */
+    const char *as;       /* the name in the models' home; NULL = the last part of its name there */
+    u2i_progress_fn progress; /* bytes; may be NULL. Stopping (U2I_ETIMEOUT) keeps what is there */
+    void *ctx;
+} u2i_model_get_options_t;
+#define U2I_MODEL_GET_OPTIONS_INIT                                                                 \
+    { sizeof(u2i_model_get_options_t), NULL, NULL, NULL, NULL, NULL }
+/* Downloads the files of a model that matter from a hub ("sentence-transformers/all-MiniLM-L6-v2"), checks their
+ * sizes and checksums, and the model, and only then puts it into the models' home. What an earlier call has
+ * left off is gone on with. $HF_TOKEN is sent to the endpoint, if it is set. `opt` and `out` may be NULL.
+ * U2I_ENOTFOUND (the hub has no such model), U2I_EREMOTE (it failed, or sent something else than it
+ * promised), U2I_EEMBED (not a model that u2i can load), U2I_EBUSY (another process is at it); otherwise as
+ * u2i_model_add(). */
+U2I_API int u2i_model_get(const char *name, const u2i_model_get_options_t *opt, u2i_model_t *out,
+                          u2i_error_t *err);
+
+/* Return non-zero to stop. The model is valid during the call. */
+typedef int (*u2i_model_fn)(void *ctx, const u2i_model_t *model);
+/* Every model in the models' home, in order of name; none if there is no home. */
+U2I_API int u2i_scan_models(u2i_model_fn fn, void *ctx, u2i_error_t *err);
+
 #ifdef __cplusplus
 }
 #endif

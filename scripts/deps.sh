@@ -10,8 +10,8 @@ mode=${1:-test}
 
 build="gcc libc6-dev cmake ninja-build pkg-config
     libsqlite3-dev libroaring-dev libjansson-dev libutf8proc-dev zlib1g-dev libopenblas-pthread-dev
-    libcurl4-openssl-dev"
-test="binutils clang-14 libclang-rt-14-dev clang-format-14 libcmocka-dev libssl-dev
+    libcurl4-openssl-dev libssl-dev"
+test="binutils clang-14 libclang-rt-14-dev clang-format-14 libcmocka-dev
     python3 python3-venv e2fsprogs mount util-linux procps bash-completion"
 bench="g++ python3-dev python3-venv"
 # The NEON kernels are tested on other machines too, under qemu.

@@ -1,6 +1,7 @@
 /* See progress.h. */
 #include "progress.h"
 #include "display.h"
+#include "indexing.h"
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -91,6 +92,23 @@ void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t
     text_str(&line, "/s");
     if (total > 0) {
         progress_eta(&line, elapsed_s, (double)done / (double)total);
+    }
+    progress_write(&line);
+}
+
+void progress_bytes(struct progress *p, const char *name, uint64_t before, uint64_t done,
+                    uint64_t total) {
+    if (!progress_due(p)) {
+        return;
+    }
+    const double elapsed_s = p->last_s - p->start_s;
+    struct text line = {0};
+    progress_bar(&line, name, done, total);
+    text_str(&line, "  ");
+    indexing_bytes(&line, done);
+    text_fmt(&line, "  %.1f MB/s", (double)(done - before) / 1e6 / elapsed_s);
+    if (total > before && done > before) {
+        progress_eta(&line, elapsed_s, (double)(done - before) / (double)(total - before));
     }
     progress_write(&line);
 }

@@ -19,6 +19,9 @@ void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t
                    uint64_t total);
 /* The same for work in steps: `step` in a word, `done` of `total` (0 = not known) of that step. */
 void progress_step(struct progress *p, const char *step, uint64_t done, uint64_t total);
+/* The same for bytes that arrive, `before` of which were there when it began. */
+void progress_bytes(struct progress *p, const char *name, uint64_t before, uint64_t done,
+                    uint64_t total);
 void progress_clear(const struct progress *p); /* before anything else is written to stderr */
 
 #endif

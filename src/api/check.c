@@ -87,7 +87,7 @@ int check_struct(const void *in, size_t own, const char *what, void *out, u2i_er
     return U2I_OK;
 }
 
-/* ---- Items, users, events ----------------------------------------------------------------------- */
+/* ---- Items, users, texts, events ---------------------------------------------------------------- */
 
 /* The ids of a batch, to find one that is there twice. */
 static int check_once(struct intern *seen, const char *id, int32_t index, u2i_error_t *err) {
@@ -145,6 +145,16 @@ int check_users(const u2i_user_t *users, size_t n, u2i_error_t *err) {
     }
     intern_free(seen);
     return rc;
+}
+
+int check_texts(const u2i_text_t *texts, size_t n, u2i_error_t *err) {
+    for (size_t k = 0; k < n; k++) {
+        const int32_t i = (int32_t)k;
+        U2I_TRY(check_optional(texts[k].title, "title", U2I_TITLE_MAX_BYTES, i, err));
+        U2I_TRY(check_optional(texts[k].category, "category", U2I_CATEGORY_MAX_BYTES, i, err));
+        U2I_TRY(check_optional(texts[k].text, "text", U2I_TEXT_MAX_BYTES, i, err));
+    }
+    return U2I_OK;
 }
 
 int check_events(const u2i_event_t *events, size_t n, const char *user, u2i_error_t *err) {

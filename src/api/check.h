@@ -30,6 +30,7 @@ int check_struct(const void *in, size_t own, const char *what, void *out, u2i_er
 
 int check_items(const u2i_item_t *items, size_t n, uint32_t dim, u2i_error_t *err);
 int check_users(const u2i_user_t *users, size_t n, u2i_error_t *err);
+int check_texts(const u2i_text_t *texts, size_t n, u2i_error_t *err);
 /* With `user` the events are of that one. */
 int check_events(const u2i_event_t *events, size_t n, const char *user, u2i_error_t *err);
 /* Lengths, UTF-8, limits; fills in the default limit. */
