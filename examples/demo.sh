@@ -1,6 +1,7 @@
 #!/bin/sh
 # The demo: loads 9,742 films and 100,836 ratings of real people (data/ml-latest-small) with the
 # program u2i, then shows three of them what to see next. usage: examples/demo.sh [build/release [STORE]]
+# MODEL=NAME (or a folder) has a BERT model make the vectors of text; u2i model get fetches one.
 set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build/release}
@@ -17,7 +18,7 @@ run() { # shows a command, then runs it
 
 rm -f "$store" "$store-wal" "$store-shm" "$store-index/content.hnsw" "$store-index/content.hnsw.lock"
 say "1. A store is one file; films and ratings go in"
-run $u2i init "$store"
+run $u2i init "$store" ${MODEL:+--model "$MODEL"}
 run $u2i import "$store" items $data/items.csv.gz
 run $u2i import "$store" events $data/events.csv.gz --no-value
 say "2. What everybody did is learnt, and checked on what they did last"
@@ -27,9 +28,11 @@ say "3. Three people: what they liked last, and what u2i recommends to them"
     388 "animation for children"
 say "4. Why: the parts of a score, and the films that pulled"
 run $u2i recommend "$store" 556 --limit 3 --explain
+downloads="Nothing was downloaded. "
+[ -z "${MODEL:-}" ] || downloads=
 cat <<NEXT
 
-Nothing was downloaded. A profile is made of a user's newest events when it is asked for, so what you record counts at once.
+${downloads}A profile is made of a user's newest events when it is asked for, so what you record counts at once.
 
 What to try next:
   $u2i recommend $store 556 --filter 'category like "%Fantasy%"'

@@ -12,7 +12,7 @@ const struct exit_spec options_exits[] = {
     {CLI_OK, "done"},
     {CLI_ERROR, "it failed: a file, the store or the system; the message says what"},
     {CLI_USAGE, "the command line, a value or the filter is wrong"},
-    {CLI_NOTFOUND, "no such store, user, item or setting"},
+    {CLI_NOTFOUND, "no such store, user, item, setting or model"},
     {CLI_BADROWS,
      "more bad rows than --max-errors allows (the good ones before are imported), or no good one"},
     {CLI_FAULTS, "the store has faults"},

@@ -104,29 +104,32 @@ static bool hub_stage_holds(const struct hub_stage *s) {
            held.st_ino == found.st_ino && held.st_dev == found.st_dev;
 }
 
-static int hub_stage_lock(struct hub_stage *s, u2i_error_t *err) {
-    int rc = U2I_OK;
-    bool held = false;
-    for (unsigned i = 0; rc == U2I_OK && !held && i < HUB_STAGE_TRIES; i++) {
-        if (mkdir(s->place, 0777) != 0 && errno != EEXIST) {
-            rc = hub_fail("cannot make the folder", s->place, err);
-            break;
-        }
-        s->lock = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (s->lock < 0 && errno != ENOENT) { /* ENOENT: its holder has just deleted the place */
-            rc = hub_fail("cannot open", s->lock_path, err);
-        } else if (s->lock >= 0) {
-            held = flock(s->lock, LOCK_EX | LOCK_NB) == 0 && hub_stage_holds(s);
-            const bool busy = !held && hub_stage_holds(s);
-            rc = busy ? error_set(err, U2I_EBUSY, "another process is making %s", s->target) : rc;
-        }
-        if (!held && s->lock >= 0) {
-            (void)close(s->lock); /* nothing was written to it */
-            s->lock = -1;
-        }
+/* One go at the lock; neither held nor a failure: its holder is just deleting the place. */
+static int hub_stage_try(struct hub_stage *s, bool *held, u2i_error_t *err) {
+    *held = false;
+    if (mkdir(s->place, 0777) != 0 && errno != EEXIST) {
+        return hub_fail("cannot make the folder", s->place, err);
     }
-    return rc == U2I_OK && !held ? error_set(err, U2I_EBUSY, "%s changes all the time", s->place)
-                                 : rc;
+    s->lock = open(s->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (s->lock < 0) {
+        return errno == ENOENT ? U2I_OK : hub_fail("cannot open", s->lock_path, err);
+    }
+    const bool locked = flock(s->lock, LOCK_EX | LOCK_NB) == 0, found = hub_stage_holds(s);
+    *held = locked && found;
+    if (!*held) {
+        (void)close(s->lock); /* nothing was written to it */
+        s->lock = -1;
+    }
+    return locked || !found ? U2I_OK
+                            : error_set(err, U2I_EBUSY, "another process is making %s", s->target);
+}
+
+static int hub_stage_lock(struct hub_stage *s, u2i_error_t *err) {
+    bool held = false;
+    for (unsigned i = 0; i < HUB_STAGE_TRIES && !held; i++) {
+        U2I_TRY(hub_stage_try(s, &held, err));
+    }
+    return held ? U2I_OK : error_set(err, U2I_EBUSY, "%s changes all the time", s->place);
 }
 
 int hub_stage_open(struct hub_stage *s, const char *kind, const char *name, u2i_error_t *err) {
