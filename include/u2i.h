@@ -111,10 +111,12 @@ enum {                              /* u2i_options_t.flags */
 typedef struct u2i_options {
     size_t struct_size;
     uint32_t flags;    /* U2I_OPEN_* */
-    uint32_t dim;      /* vector length, fixed at creation; 0 = the store's, or the model's */
-    const char *model; /* "hash" (text, no download), the path of a folder with a BERT model (with
-                          a '/' in it), or "none" (the caller's vectors); fixed at creation. NULL
-                          = the store's; in a new store "none" if dim is given, else "hash" */
+    uint32_t dim;      /* vector length, as at creation; 0 = the store's, or the model's */
+    const char *model; /* "hash" (text, no download); a BERT model by its folder's path (with a '/'
+                          in it) or its name in the models' home; "https://HOST/v1#NAME", a
+                          remote one; or "none" (the caller's vectors). Only u2i_reembed_to()
+                          changes it. NULL = the store's; in a new store "none" if dim is
+                          given, else "hash" */
     u2i_log_fn log;    /* NULL = silent */
     void *log_ctx;
 } u2i_options_t;
@@ -123,7 +125,8 @@ typedef struct u2i_options {
 
 /* `location` is a file path or ":memory:". `opt` may be NULL. The file is created when missing.
  * U2I_EVERSION (newer format), U2I_ECORRUPT (damaged or foreign file), U2I_EEMBED (another model
- * or dim than the store's, both named), U2I_EIO, U2I_EINVAL, U2I_ENOTFOUND, U2I_ENOMEM. */
+ * or dim than the store's, both named), U2I_EREMOTE and U2I_ETIMEOUT (a new store's remote model does
+ * not say how long its vectors are), U2I_EIO, U2I_EINVAL, U2I_ENOTFOUND, U2I_ENOMEM. */
 U2I_API int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_error_t *err);
 /* Frees the handle in every case; a non-zero code says the last write may not be durable. */
 U2I_API int u2i_close(u2i_t *u); /* NULL is a no-op */
@@ -143,7 +146,7 @@ typedef struct u2i_item {
 /* Inserts or replaces n <= U2I_BATCH_MAX items in one transaction; a replaced item keeps its
  * events. `item_size` is sizeof(u2i_item_t), the stride of the array.
  * U2I_EINVAL (err->offset is the index of the first bad item; an id twice in one batch is bad),
- * U2I_EEMBED, U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+ * U2I_EEMBED, U2I_EREMOTE and U2I_ETIMEOUT (of a remote model), U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
 U2I_API int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size,
                           u2i_error_t *err);
 /* A copy of one item, one allocation; free with u2i_item_free(). vector is NULL if it has none.
@@ -404,9 +407,12 @@ typedef struct u2i_stats {
     uint64_t index_bytes;        /* of memory_bytes: the index, with vectors that are in memory */
     uint64_t index_mapped_bytes; /* its file, mapped: read as needed, and not in memory_bytes */
     uint32_t index_ef;           /* candidates kept by a search for 10; 0 = not known yet */
+    char model_precision[8];     /* "f32", "int8": what the model computes with; "" = no choice, or
+                                    none made before the first text */
+    double model_parity; /* mean cosine of "int8" vectors with those in "f32"; 0 = not measured */
 } u2i_stats_t;
 #define U2I_STATS_INIT                                                                             \
-    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0 }
+    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, "", 0 }
 U2I_API int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err);
 
 /* One fault per call; `where` names the table and row, `what` the fault. Must not be NULL. */
@@ -420,6 +426,28 @@ typedef int (*u2i_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 /* Learns word weights from the whole catalogue and embeds every item anew; happens by itself each
  * time a small catalogue doubles. Stopping keeps what is done, and it goes on at the next open. */
 U2I_API int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+
+typedef struct u2i_reembed_options {
+    size_t struct_size;
+    const char *model; /* as u2i_options_t.model, but not "none"; NULL = the store's */
+    uint32_t dim; /* of "hash", or of a remote model that offers several; 0 = the model's own */
+    /* The settings of the same names for the new vectors. NULL = the default; with the store's own model, as
+     * they are. */
+    const char *long_texts, *query_prefix, *passage_prefix;
+    u2i_progress_fn progress; /* may be NULL */
+    void *ctx;
+} u2i_reembed_options_t;
+#define U2I_REEMBED_OPTIONS_INIT                                                                   \
+    { sizeof(u2i_reembed_options_t), NULL, 0, NULL, NULL, NULL, NULL, NULL }
+/* Gives the store another model: embeds every item with it beside the vectors in use, which serve everybody until the
+ * last one is made; then all of them, the model's name, the dim and the settings change in one transaction, for every
+ * process. Items without text end up without a vector. Being stopped (U2I_ETIMEOUT), an error, and kill -9 keep what
+ * is made: the same call goes on, one for another model discards it. Handles stay open. One whose dim is not that of the store
+ * any more neither takes nor shows vectors (U2I_EEMBED, and NULL in items): close it and open the store again. What a training
+ * learnt of content is of no use after it; the next one learns it anew. With model and settings as they are it is u2i_reembed().
+ * U2I_EINVAL (also for ":memory:"), U2I_EEMBED, U2I_ENOTFOUND, U2I_EREMOTE, U2I_EBUSY (it is being done already), U2I_EREADONLY,
+ * U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_reembed_to(u2i_t *u, const u2i_reembed_options_t *opt, u2i_error_t *err);
 /* Waits until every vector is in the index and the index is on disk. Both happen by themselves too, a
  * little later, and searches find everything meanwhile, only slower. Stopping (U2I_ETIMEOUT) ends
  * the waiting, not the work. U2I_EIO, U2I_ENOMEM. */

@@ -5,8 +5,10 @@
 #include "base/error.h"
 #include "vec/vec.h"
 
+#include <limits.h>
 #include <stdio.h>
 
+#define ENGINE_OPEN_TRIES    8
 #define ENGINE_HISTORY_BYTES ((size_t)64 << 20) /* newest events of the users active now */
 
 /* ---- The store ------------------------------------------------------------------------------ */
@@ -17,9 +19,11 @@ static bool engine_is_memory(const char *location) {
 
 static int engine_create_store(struct engine *e, const struct engine_options *opt,
                                struct store_options *so, u2i_error_t *err) {
-    char model[sizeof(e->store->model)];
-    U2I_TRY(embedding_model(opt->model, opt->dim, model, sizeof(model), &so->dim, err));
-    so->model = model;
+    struct embedding_source *const from = &e->created;
+    U2I_TRY(embedding_resolve(opt->model, opt->dim, from, err));
+    e->is_new = true;
+    so->model = from->name;
+    so->dim = from->dim;
     return engine_is_memory(opt->location) ? store_memory_open(so, &e->store, err)
                                            : store_sqlite_open(opt->location, so, &e->store, err);
 }
@@ -43,6 +47,9 @@ static int engine_open_store(struct engine *e, const struct engine_options *opt,
 /* The caller's wishes against what the store has. */
 static int engine_check_model(struct engine *e, const struct engine_options *opt,
                               u2i_error_t *err) {
+    if (e->is_new) {
+        return embedding_keep_new(e, &e->created, err);
+    }
     U2I_TRY(embedding_check(e, opt->model, err));
     if (opt->dim != 0 && opt->dim != e->store->dim) {
         return error_set(err, U2I_EEMBED,
@@ -82,6 +89,8 @@ static int engine_init_derived(struct engine *e, u2i_error_t *err) {
 
 static void engine_free(struct engine *e) {
     embedding_close(e);
+    mem_free(e->cache);
+    mem_free(e->location);
     trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
@@ -111,9 +120,39 @@ static void engine_free(struct engine *e) {
     mem_free(e);
 }
 
-int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err) {
+/* Where it lies, wherever the program goes; and beside it a folder for what can be made again. */
+static int engine_name_places(struct engine *e, const char *location, u2i_error_t *err) {
+    char path[PATH_MAX];
+    struct buf name = {0};
+    if (engine_is_memory(location)) {
+        return U2I_OK;
+    }
+    if (realpath(location, path) == NULL) {
+        return error_set(err, U2I_EIO, "%s went while it was opened", location);
+    }
+    buf_printf(&name, "%s-index", path);
+    e->location = str_dup(path, strlen(path));
+    e->cache = name.failed ? NULL : str_dup(name.data, name.len);
+    buf_free(&name);
+    return e->location == NULL || e->cache == NULL ? error_oom(err) : U2I_OK;
+}
+
+static int engine_start(struct engine *e, const struct engine_options *opt, u2i_error_t *err) {
+    U2I_TRY(engine_init_locks(e));
+    U2I_TRY(engine_init_derived(e, err));
+    U2I_TRY(engine_open_store(e, opt, err));
+    e->ops = e->store->ops;
+    e->caller_dim = opt->caller_dim == 0 ? e->store->dim : opt->caller_dim;
+    U2I_TRY(engine_name_places(e, opt->location, err));
+    U2I_TRY(engine_refresh(e, err));
+    U2I_TRY(engine_check_model(e, opt, err));
+    U2I_TRY(embedding_open(e, err));
+    return (opt->flags & U2I_OPEN_TRAINS) != 0 && !e->readonly ? learner_start(e, err) : U2I_OK;
+}
+
+static int engine_open_once(const struct engine_options *opt, struct engine **out,
+                            u2i_error_t *err) {
     struct engine *e = mem_zalloc(sizeof(*e));
-    *out = NULL;
     if (e == NULL) {
         return error_oom(err);
     }
@@ -123,26 +162,7 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     e->all_users_stale = true;
     atomic_store(&e->settings_stale, true);
     atomic_store(&e->popularity_stale, true);
-    int rc = engine_init_locks(e);
-    if (rc == U2I_OK) {
-        rc = engine_init_derived(e, err);
-    }
-    if (rc == U2I_OK) {
-        rc = engine_open_store(e, opt, err);
-    }
-    if (rc == U2I_OK) {
-        e->ops = e->store->ops;
-        rc = engine_refresh(e, err);
-    }
-    if (rc == U2I_OK) {
-        rc = engine_check_model(e, opt, err);
-    }
-    if (rc == U2I_OK) {
-        rc = embedding_open(e, err);
-    }
-    if (rc == U2I_OK && (opt->flags & U2I_OPEN_TRAINS) != 0 && !e->readonly) {
-        rc = learner_start(e, err);
-    }
+    const int rc = engine_start(e, opt, err);
     if (rc != U2I_OK) {
         if (e->store != NULL) {
             (void)e->store->ops->close(e->store); /* the first error is the one to report */
@@ -152,6 +172,17 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     }
     *out = e;
     return U2I_OK;
+}
+
+int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err) {
+    int rc = STORE_MOVED;
+    *out = NULL;
+    for (int i = 0; i < ENGINE_OPEN_TRIES && rc == STORE_MOVED; i++) { /* it may move meanwhile */
+        rc = engine_open_once(opt, out, err);
+    }
+    return rc == STORE_MOVED
+               ? error_set(err, U2I_EBUSY, "%s gets one other model after the other", opt->location)
+               : rc;
 }
 
 int engine_close(struct engine *e) {
@@ -169,8 +200,25 @@ int engine_close(struct engine *e) {
     return rc;
 }
 
+int engine_check_dim(const struct engine *e, u2i_error_t *err) {
+    return e->caller_dim == e->store->dim
+               ? U2I_OK
+               : error_set(err, U2I_EEMBED,
+                           "the store's vectors have %u dimensions by now (model %s), not %u: open "
+                           "it again",
+                           e->store->dim, e->store->model, e->caller_dim);
+}
+
+int engine_done(int rc) {
+    return rc == STORE_MOVED ? U2I_OK : rc;
+}
+
+const char *engine_location(const struct engine *e) {
+    return e->location;
+}
+
 uint32_t engine_dim(const struct engine *e) {
-    return e->store->dim;
+    return e->caller_dim;
 }
 
 /* ---- Settings ------------------------------------------------------------------------------- */
@@ -190,6 +238,27 @@ int engine_get_setting(struct engine *e, const char *name, char *value, size_t v
     return rc;
 }
 
+/* What items' vectors depend on can't be changed beside them. `trial` has the new value. */
+static int engine_check_vectors(struct engine *e, const struct settings *trial, const char *name,
+                                u2i_error_t *err) {
+    const bool prefix = strcmp(name, "passage_prefix") == 0;
+    struct store_stats stats;
+    if ((!prefix && strcmp(name, "long_texts") != 0) || !e->embeds || embedding_learns(e)) {
+        return U2I_OK;
+    }
+    U2I_TRY(engine_read_begin(e, err));
+    const bool same = prefix ? strcmp(trial->passage_prefix, e->settings.passage_prefix) == 0
+                             : trial->long_texts == e->settings.long_texts;
+    e->ops->read_end(e->store);
+    U2I_TRY(same ? U2I_OK : e->ops->stats(e->store, &stats, err));
+    return same || stats.items == 0
+               ? U2I_OK
+               : error_set(err, U2I_EINVAL,
+                           "%s changes every vector, and there are items: u2i reembed --%s (or "
+                           "u2i_reembed_to()) sets it and makes them anew",
+                           name, prefix ? "passage-prefix" : "long-texts");
+}
+
 /* Tried on the settings as they are, then written; every process takes it in from the store. */
 int engine_set_setting(struct engine *e, const char *name, const char *value, u2i_error_t *err) {
     struct settings trial;
@@ -206,6 +275,9 @@ int engine_set_setting(struct engine *e, const char *name, const char *value, u2
     }
     if (rc == U2I_OK) {
         rc = settings_put(&trial, name, value, err);
+    }
+    if (rc == U2I_OK) {
+        rc = engine_check_vectors(e, &trial, name, err);
     }
     settings_free(&trial);
     if (rc == U2I_OK) {
@@ -224,7 +296,11 @@ static uint32_t engine_index_ef(const struct engine *e, const struct store_stats
 
 int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     struct store_stats s;
+    struct embed_about about;
     U2I_TRY(e->ops->stats(e->store, &s, err));
+    embedding_about(e, &about);
+    memcpy(out->model_precision, about.precision, sizeof(out->model_precision));
+    out->model_parity = about.parity;
     out->items = s.items;
     out->items_unknown = s.items_unknown;
     out->items_no_vector = s.items_no_vector;
