@@ -21,6 +21,8 @@ endforeach()
 target_link_libraries(test_wordpiece PRIVATE PkgConfig::ZLIB)
 target_compile_definitions(test_wordpiece PRIVATE
     TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/tokenizer")
+target_compile_definitions(test_torch_file PRIVATE
+    TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden")
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
 include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
 
