@@ -23,6 +23,8 @@
 #include "embed/torch_bytes.h"
 #include <assert.h>
 
+#define TORCH_RANK_MAX 64 /* dimensions, torch's own limit */
+
 enum torch_kind {
     TORCH_MARK,
     TORCH_CONSTANT, /* True, False, None */
@@ -510,9 +512,10 @@ static int torch_pickle_shape(const struct torch_pickle *r, const struct torch_v
     const struct torch_value *const sizes = r->items + args[2].x;
     const struct torch_value *const strides = r->items + args[3].x;
     t->dims_n = args[2].n;
-    if (args[3].n != t->dims_n || !torch_pickle_count(sizes, strides, t->dims_n, &t->n)) {
-        return torch_pickle_bad_tensor(r, t->name,
-                                       "its sizes and strides are no numbers, or too large");
+    if (t->dims_n > TORCH_RANK_MAX || args[3].n != t->dims_n ||
+        !torch_pickle_count(sizes, strides, t->dims_n, &t->n)) {
+        return torch_pickle_bad_tensor(
+            r, t->name, "its sizes and strides are no numbers, too large, or too many");
     }
     if (t->n > 0 && !torch_pickle_contiguous(sizes, strides, t->dims_n)) {
         return torch_pickle_bad_tensor(

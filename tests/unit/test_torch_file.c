@@ -545,28 +545,34 @@ static void pickles_that_are_wrong_are_refused(void **state) {
         {BYTES("}(Nu."), "it sets items of what is no dict"},
         {BYTES(")}b."), "it gives attributes to what is no dict"},
         {BYTES("}b."), "it gives attributes to what is no dict"},
-        {BYTES("Q."), "byte 0: a persistent id is that of no storage"},
-        {BYTES("(Q."), "is that of no storage"},
-        {BYTES("}Q."), "is that of no storage"},
-        {BYTES("(NNNNtQ."), "is that of no storage"},
-        {BYTES("(NNNNNtQ."), "is that of no storage"},
-        {BYTES("(" PICKLE_TEXT("\007", "stOrage") "ctorch\nFloatStorage\n" NAME_A NAME_A
-                                                  "K\001tQ."),
-         "is that of no storage"},
-        {BYTES("(" PICKLE_TEXT("\007", "storage") "ccollections\nOrderedDict\n" NAME_A NAME_A
-                                                  "K\001tQ."),
-         "is that of no storage"},
-        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\nN" NAME_A "K\001tQ."),
-         "is that of no storage"},
-        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\n" NAME_A NAME_A
-                                                  "J\377\377\377\377tQ."),
-         "is that of no storage"},
-        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\n" PICKLE_TEXT(
-             "\001", "\000") NAME_A "K\001tQ."),
-         "is that of no storage"},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         refuse_pickle(faults[i].pickle, faults[i].n, faults[i].message);
+    }
+}
+
+static void persistent_ids_that_are_no_storages_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *pickle;
+        size_t n;
+    } faults[] = {
+        {BYTES("Q.")},
+        {BYTES("(Q.")},
+        {BYTES("}Q.")},
+        {BYTES("(NNNNtQ.")},
+        {BYTES("(NNNNNtQ.")},
+        {BYTES("(" PICKLE_TEXT("\007", "stOrage") "ctorch\nFloatStorage\n" NAME_A NAME_A
+                                                  "K\001tQ.")},
+        {BYTES("(" PICKLE_TEXT("\007", "storage") "ccollections\nOrderedDict\n" NAME_A NAME_A
+                                                  "K\001tQ.")},
+        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\nN" NAME_A "K\001tQ.")},
+        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\n" NAME_A NAME_A
+                                                  "J\377\377\377\377tQ.")},
+        {BYTES("(" PICKLE_TEXT("\007", "storage") "ctorch\nFloatStorage\n" PICKLE_TEXT(
+            "\001", "\000") NAME_A "K\001tQ.")}};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        refuse_pickle(faults[i].pickle, faults[i].n, "a persistent id is that of no storage");
     }
 }
 
@@ -591,15 +597,16 @@ static void tensors_that_are_wrong_are_refused_by_name(void **state) {
         {BYTES(TENSOR(SIX, "K\000K\002\205K\002\205")), "tensor a: it is not contiguous"},
         {BYTES(TENSOR(SIX, "K\000K\006\205K\000\205")), "tensor a: it is not contiguous"},
         {BYTES(TENSOR(SIX, "K\000K\006\205J\377\377\377\377\205")),
-         "tensor a: its sizes and strides are no numbers, or too large"},
-        {BYTES(TENSOR(SIX, "K\000J\377\377\377\377\205K\001\205")), "no numbers, or too large"},
-        {BYTES(TENSOR(SIX, "K\000K\006\205K\001K\001\206")), "no numbers, or too large"},
-        {BYTES(TENSOR(SIX, "K\000K\006\205)")), "no numbers, or too large"},
-        {BYTES(TENSOR(SIX, "K\000N\205K\001\205")), "no numbers, or too large"},
-        {BYTES(TENSOR(SIX, "K\000K\006\205N\205")), "no numbers, or too large"},
+         "tensor a: its sizes and strides are no numbers, too large, or too many"},
+        {BYTES(TENSOR(SIX, "K\000J\377\377\377\377\205K\001\205")),
+         "no numbers, too large, or too many"},
+        {BYTES(TENSOR(SIX, "K\000K\006\205K\001K\001\206")), "no numbers, too large, or too many"},
+        {BYTES(TENSOR(SIX, "K\000K\006\205)")), "no numbers, too large, or too many"},
+        {BYTES(TENSOR(SIX, "K\000N\205K\001\205")), "no numbers, too large, or too many"},
+        {BYTES(TENSOR(SIX, "K\000K\006\205N\205")), "no numbers, too large, or too many"},
         {BYTES(TENSOR(SIX, "K\000J\377\377\377\177J\377\377\377\177J\377\377\377\177\207"
                            "K\001K\001K\001\207")),
-         "no numbers, or too large"},
+         "no numbers, too large, or too many"},
         {BYTES(TENSOR(PICKLE_STORAGE("Float", "1", "\006"), "K\000K\006\205K\001\205")),
          "x.bin: tensor a: there is no data/1"},
         {BYTES(TENSOR(PICKLE_STORAGE("Float", "0", "\005"), "K\000K\005\205K\001\205")),
@@ -657,6 +664,31 @@ static void bombs_do_not_go_off(void **state) {
 
     repeat(&b, "N", 1, TORCH_PICKLE_MAX + 1);
     refuse_and_free(&b, "data.pkl has 4194305 bytes, over 4194304");
+}
+
+static void shapes_that_are_too_long_are_refused(void **state) {
+    (void)state;
+    for (size_t n = 64; n <= 65; n++) {
+        struct buf b = {0};
+        struct safetensors *s = NULL;
+        u2i_error_t err = {0};
+        buf_put(&b, BYTES(PICKLE_DICT NAME_A PICKLE_TENSOR SIX "K\000"));
+        for (int i = 0; i < 2; i++) { /* sizes and strides */
+            buf_puts(&b, "(");
+            repeat(&b, BYTES("K\001"), n);
+            buf_puts(&b, "t");
+        }
+        buf_put(&b, BYTES(PICKLE_REST PICKLE_END));
+        const int rc = open_pickle(b.data, b.len, &s, &err);
+        if (n > 64) {
+            assert_refused(rc, s, &err,
+                           "its sizes and strides are no numbers, too large, or too many");
+        } else {
+            assert_int_equal(rc, U2I_OK);
+        }
+        safetensors_close(s);
+        buf_free(&b);
+    }
 }
 
 static void long_names_are_refused(void **state) {
@@ -800,8 +832,10 @@ int main(void) {
         cmocka_unit_test(pickles_that_are_dicts_of_tensors_are_read),
         cmocka_unit_test(nothing_is_ever_called),
         cmocka_unit_test(pickles_that_are_wrong_are_refused),
+        cmocka_unit_test(persistent_ids_that_are_no_storages_are_refused),
         cmocka_unit_test(tensors_that_are_wrong_are_refused_by_name),
         cmocka_unit_test(bombs_do_not_go_off),
+        cmocka_unit_test(shapes_that_are_too_long_are_refused),
         cmocka_unit_test(long_names_are_refused),
         cmocka_unit_test(safetensors_are_taken_first),
         cmocka_unit_test(shards_of_torch_are_one_model),
