@@ -24,6 +24,8 @@ target_compile_definitions(test_wordpiece PRIVATE
 # Its server speaks TLS.
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 target_link_libraries(test_http_tls PRIVATE PkgConfig::OPENSSL)
+target_compile_definitions(test_torch_file PRIVATE
+    TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden")
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
 include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
 

@@ -53,7 +53,7 @@ struct embedder { /* the first member of each embedder's own struct */
 int embed_hash_open(uint32_t dim, struct embedder **out, u2i_error_t *err);
 
 /* A BERT model in a folder of Hugging Face's layout (bge, MiniLM, e5, gte): config.json, vocab.txt or
- * tokenizer.json, model.safetensors (docs/embedding.md). The weights are
+ * tokenizer.json, model.safetensors or pytorch_model.bin (docs/embedding.md). The weights are
  * packed when they are first needed; until close the folder's files stay open, and must not be
  * cut short. U2I_EEMBED (not such a model; the message says what and where), U2I_ENOTFOUND, U2I_EIO, U2I_ENOMEM. */
 enum embed_precision {

@@ -27,8 +27,8 @@ static const char *const embed_bert_texts[] = {
     "Senior C engineer (remote, full time), databases and storage engines, Berlin",
     "how do i get to the airport by train",
     "A quiet story of two sisters who inherit a lighthouse and find out why nobody wanted it.",
-    "Waterproof hiking boots for women, size 39, leather, with replaceable laces and soles that "
-    "hold on wet stone as well as on snow. Please choose one size larger for thick socks.",
+    ("Waterproof hiking boots for women, size 39, leather, with replaceable laces and soles that "
+     "hold on wet stone as well as on snow. Please choose one size larger for thick socks."),
     "2 x 4 GB DDR4-3200 SO-DIMM",
     "Election results: turnout rises to 71.3 % as polls close in the north",
     "What is the best way to learn to swim at the age of forty?",

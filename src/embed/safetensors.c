@@ -6,8 +6,7 @@
  *                         with offsets from the end of the header on; and "__metadata__", which is skipped
  *     the rest            values, little-endian, rows first, not aligned
  *
- * Files are mapped, so that opening costs the header only, and processes share the pages. Nothing in a
- * file is trusted. What always holds for an open one:
+ * Nothing in a file is trusted. What always holds for an open one:
  *  1. The tensors cover its data without overlap, from the first byte to the last, as the format
  *     demands: a file that was cut, or has something appended, is refused.
  *  2. A tensor of type F32, F16 or BF16 has as many bytes as its shape says. Those of other types are
@@ -15,48 +14,16 @@
  *  3. Names are unique over all files of a model.
  *
  * Values are looked at when they are read: a model may have more tensors than are used. */
-#include "embed/safetensors.h"
+#include "embed/safetensors_internal.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/filemap.h"
-#include "base/intern.h"
-#include "embed/embed_folder.h"
+#include "json/json.h"
 #include <assert.h>
-#include <errno.h>
 #include <math.h>
-#include <unistd.h>
 
-#define SAFETENSORS_WHOLE "model.safetensors"
-#define SAFETENSORS_INDEX "model.safetensors.index.json"
-
-enum { SAFETENSORS_DEPTH_MAX = 4, SAFETENSORS_PREFIX = 8 };
-
-struct safetensors_file {
-    char *path;
-    void *map;
-    size_t bytes;
-};
-
-struct safetensors {
-    char *path; /* as it was opened */
-    struct safetensors_file *files;
-    size_t files_n, files_cap;
-    struct intern *names; /* -> index into tensors */
-    struct safetensors_tensor *tensors;
-    size_t tensors_n, tensors_cap;
-};
-
-/* One file on its way in. */
-struct safetensors_opening {
-    struct safetensors *s;
-    const char *path;
-    const unsigned char *map;
-    uint64_t file_bytes;
-    uint64_t header_bytes;
-    size_t first; /* of its tensors */
-    u2i_error_t *err;
-};
+enum { SAFETENSORS_DEPTH_MAX = 4 };
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
@@ -75,6 +42,11 @@ static const struct safetensors_dtype *safetensors_dtype(const char *name) {
         }
     }
     return NULL;
+}
+
+enum safetensors_type safetensors_type_of(const char *dtype, size_t dims_n) {
+    const struct safetensors_dtype *const known = safetensors_dtype(dtype);
+    return known != NULL && dims_n <= SAFETENSORS_DIMS_MAX ? known->type : SAFETENSORS_OTHER;
 }
 
 static uint64_t safetensors_u64(const unsigned char *p) {
@@ -148,7 +120,7 @@ static int safetensors_take_values(const struct safetensors_opening *o, const ch
         return safetensors_bad(o, name, "dtype is not the name of a type");
     }
     memcpy(t->dtype, json_string_value(dtype), json_string_length(dtype) + 1);
-    t->type = SAFETENSORS_OTHER;
+    t->type = safetensors_type_of(t->dtype, json_array_size(shape));
     if (!safetensors_take_shape(shape, t, &values)) {
         return safetensors_bad(o, name, "shape is not a list of numbers, or is too large");
     }
@@ -161,15 +133,11 @@ static int safetensors_take_values(const struct safetensors_opening *o, const ch
             o->err, U2I_EEMBED, "%s: tensor %s: %llu values of type %s are not in %llu bytes",
             o->path, name, (unsigned long long)values, t->dtype, (unsigned long long)t->bytes_n);
     }
-    if (json_array_size(shape) <= SAFETENSORS_DIMS_MAX) {
-        t->type = known->type;
-    }
     return U2I_OK;
 }
 
-/* Enters a tensor under its name. */
-static int safetensors_enter(const struct safetensors_opening *o, const char *name, size_t name_n,
-                             const struct safetensors_tensor *t) {
+int safetensors_enter(const struct safetensors_opening *o, const char *name, size_t name_n,
+                      const struct safetensors_tensor *t) {
     struct safetensors *const s = o->s;
     uint32_t number = intern_find(s->names, name, name_n);
     if (number != INTERN_NONE) { /* not in this file, whose keys are unique */
@@ -270,7 +238,7 @@ static int safetensors_take_all(const struct safetensors_opening *o, json_t *hea
     return safetensors_check_cover(o);
 }
 
-/* ---- One file ------------------------------------------------------------------------------- */
+/* ---- The header ----------------------------------------------------------------------------- */
 
 static int safetensors_take_header(struct safetensors_opening *o) {
     const char *const text = (const char *)o->map + SAFETENSORS_PREFIX;
@@ -297,212 +265,10 @@ static int safetensors_take_header(struct safetensors_opening *o) {
     return rc;
 }
 
-/* Maps a file; it belongs to s then, failed or not. */
-static int safetensors_map(struct safetensors *s, const char *path, int fd, uint64_t bytes,
-                           u2i_error_t *err) {
-    if (bytes < SAFETENSORS_PREFIX || bytes > SIZE_MAX) {
-        return error_set(err, U2I_EEMBED, "%s is not a safetensors file: it has %llu bytes", path,
-                         (unsigned long long)bytes);
-    }
-    if (array_reserve(&s->files, &s->files_cap, s->files_n + 1, sizeof *s->files) != U2I_OK) {
-        return error_oom(err);
-    }
-    struct safetensors_file *const f = &s->files[s->files_n++];
-    *f = (struct safetensors_file){.path = str_dup(path, strlen(path)), .bytes = (size_t)bytes};
-    if (f->path == NULL) {
-        return error_oom(err);
-    }
-    f->map = filemap_new_read_only(fd, f->bytes);
-    return f->map != NULL ? U2I_OK
-                          : error_set(err, errno == ENOMEM ? U2I_ENOMEM : U2I_EIO,
-                                      "cannot map %s: %s", path, strerror(errno));
-}
-
-static int safetensors_add(struct safetensors *s, const char *path, u2i_error_t *err) {
-    int fd = -1;
-    uint64_t bytes = 0;
-    U2I_TRY(embed_folder_open(path, &fd, &bytes, err));
-    const int rc = safetensors_map(s, path, fd, bytes, err);
-    (void)close(fd); /* only read from; the mapping stays */
-    U2I_TRY(rc);
-    const struct safetensors_file *const f = &s->files[s->files_n - 1];
-    struct safetensors_opening o = {.s = s,
-                                    .path = f->path,
-                                    .map = f->map,
-                                    .file_bytes = bytes,
-                                    .first = s->tensors_n,
-                                    .err = err};
-    return safetensors_take_header(&o);
-}
-
-/* ---- Several files -------------------------------------------------------------------------- */
-
-/* A file's name, and nothing that leads out of the folder. */
-static bool safetensors_plain(const json_t *file) {
-    const char *const name = json_string_value(file); /* NULL if it is none */
-    return name != NULL && name[0] != '\0' && strchr(name, '/') == NULL &&
-           strstr(name, "..") == NULL && strcmp(name, ".") != 0;
-}
-
-/* The names of files, each once, in order of first appearance: the numbers are those of s->files. */
-static int safetensors_list_shards(const char *index, json_t *map, struct intern *shards,
-                                   u2i_error_t *err) {
-    const char *name;
-    json_t *file;
-    uint32_t number;
-    json_object_foreach(map, name, file) {
-        if (!safetensors_plain(file)) {
-            return error_set(err, U2I_EEMBED, "%s: %s is in a file that is no plain name: %s",
-                             index, name,
-                             json_is_string(file) ? json_string_value(file) : "not a string");
-        }
-        const char *const shard = json_string_value(file);
-        if (intern_find(shards, shard, strlen(shard)) == INTERN_NONE &&
-            intern_add(shards, shard, strlen(shard), &number) != U2I_OK) {
-            return error_oom(err);
-        }
-    }
-    const uint32_t n = intern_count(shards);
-    return n > 0 && n <= SAFETENSORS_FILES_MAX
-               ? U2I_OK
-               : error_set(err, U2I_EEMBED, "%s: weight_map names %u files, not 1 to %d", index, n,
-                           SAFETENSORS_FILES_MAX);
-}
-
-/* Each tensor is in the file that the index says. */
-static int safetensors_check_index(const struct safetensors *s, const char *index, json_t *map,
-                                   const struct intern *shards, u2i_error_t *err) {
-    const char *name;
-    json_t *file;
-    json_object_foreach(map, name, file) {
-        const char *const shard = json_string_value(file);
-        const uint32_t number = intern_find(shards, shard, strlen(shard));
-        struct safetensors_tensor t;
-        assert(number < s->files_n);
-        if (!safetensors_find(s, name, &t) || t.path != s->files[number].path) {
-            return error_set(err, U2I_EEMBED, "%s: tensor %s is not in %s", index, name, shard);
-        }
-    }
-    return U2I_OK;
-}
-
-static int safetensors_add_shards(struct safetensors *s, const char *index, json_t *map,
-                                  struct intern *shards, u2i_error_t *err) {
-    U2I_TRY(safetensors_list_shards(index, map, shards, err));
-    for (uint32_t i = 0; i < intern_end(shards); i++) {
-        char *const path = embed_folder_path(s->path, intern_name(shards, i, NULL));
-        const int rc = path == NULL ? error_oom(err) : safetensors_add(s, path, err);
-        mem_free(path);
-        U2I_TRY(rc);
-    }
-    return safetensors_check_index(s, index, map, shards, err);
-}
-
-static int safetensors_add_map(struct safetensors *s, json_t *root, u2i_error_t *err) {
-    json_t *const map = json_object_get(root, "weight_map");
-    char *const index = embed_folder_path(s->path, SAFETENSORS_INDEX);
-    struct intern *const shards = intern_new();
-    const int rc =
-        index == NULL || shards == NULL ? error_oom(err)
-        : json_is_object(map)
-            ? safetensors_add_shards(s, index, map, shards, err)
-            : error_set(err, U2I_EEMBED, "%s: weight_map is not an object, {...}", index);
-    intern_free(shards);
-    mem_free(index);
-    return rc;
-}
-
-static int safetensors_add_index(struct safetensors *s, u2i_error_t *err) {
-    json_t *root = NULL;
-    int rc = embed_folder_object(s->path, SAFETENSORS_INDEX, &root, err);
-    if (rc == U2I_ENOTFOUND) {
-        return error_set(err, rc, "%s has neither %s nor %s", s->path, SAFETENSORS_WHOLE,
-                         SAFETENSORS_INDEX);
-    }
-    U2I_TRY(rc);
-    rc = safetensors_add_map(s, root, err);
-    json_decref(root);
-    return rc;
-}
-
-static int safetensors_add_folder(struct safetensors *s, const char *folder, u2i_error_t *err) {
-    U2I_TRY(embed_folder_check(folder, err));
-    char *const path = embed_folder_path(folder, SAFETENSORS_WHOLE);
-    const int rc = path == NULL ? error_oom(err) : safetensors_add(s, path, err);
-    mem_free(path);
-    if (rc != U2I_ENOTFOUND) {
-        return rc;
-    }
-    error_clear(err);
-    return safetensors_add_index(s, err);
-}
-
-/* ---- Open and close ------------------------------------------------------------------------- */
-
-static struct safetensors *safetensors_new(const char *path) {
-    struct safetensors *const s = mem_zalloc(sizeof *s);
-    if (s != NULL) {
-        s->path = str_dup(path, strlen(path));
-        s->names = intern_new();
-        if (s->path == NULL || s->names == NULL) {
-            safetensors_close(s);
-            return NULL;
-        }
-    }
-    return s;
-}
-
-static int safetensors_open_with(const char *path,
-                                 int (*add)(struct safetensors *, const char *, u2i_error_t *),
-                                 struct safetensors **out, u2i_error_t *err) {
-    struct safetensors *const s = safetensors_new(path);
-    *out = NULL;
-    const int rc = s == NULL ? error_oom(err) : add(s, path, err);
-    if (rc != U2I_OK) {
-        safetensors_close(s);
-        return rc;
-    }
-    *out = s;
-    return U2I_OK;
-}
-
-int safetensors_open(const char *path, struct safetensors **out, u2i_error_t *err) {
-    return safetensors_open_with(path, safetensors_add, out, err);
-}
-
-int safetensors_open_folder(const char *folder, struct safetensors **out, u2i_error_t *err) {
-    return safetensors_open_with(folder, safetensors_add_folder, out, err);
-}
-
-void safetensors_close(struct safetensors *s) {
-    if (s == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < s->files_n; i++) {
-        filemap_free(s->files[i].map, s->files[i].bytes);
-        mem_free(s->files[i].path);
-    }
-    mem_free(s->files);
-    mem_free(s->tensors);
-    intern_free(s->names);
-    mem_free(s->path);
-    mem_free(s);
-}
-
-const char *safetensors_path(const struct safetensors *s) {
-    return s->path;
-}
-
-bool safetensors_find(const struct safetensors *s, const char *name,
-                      struct safetensors_tensor *out) {
-    const uint32_t number = intern_find(s->names, name, strlen(name));
-    if (number == INTERN_NONE) {
-        return false;
-    }
-    *out = s->tensors[number];
-    out->name = intern_name(s->names, number, NULL); /* only now they stay where they are */
-    return true;
-}
+const struct safetensors_format SAFETENSORS_OWN = {.what = "a safetensors file",
+                                                   .whole = "model.safetensors",
+                                                   .index = "model.safetensors.index.json",
+                                                   .take = safetensors_take_header};
 
 /* ---- Values --------------------------------------------------------------------------------- */
 

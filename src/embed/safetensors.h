@@ -1,5 +1,5 @@
-/* Tensors in the files of a model (model.safetensors): private to embed/. A struct safetensors may be
- * read from any number of threads at once; open and close need exclusive use. */
+/* Tensors in the files of a model: in model.safetensors, or as torch.save() writes them in pytorch_model.bin. Private to
+ * embed/. A struct safetensors may be read from any number of threads at once; open and close need exclusive use. */
 #ifndef U2I_EMBED_SAFETENSORS_H
 #define U2I_EMBED_SAFETENSORS_H
 
@@ -27,7 +27,7 @@ struct safetensors;
 struct safetensors_tensor {
     const char *name, *path; /* path of its file */
     enum safetensors_type type;
-    char dtype[SAFETENSORS_DTYPE_MAX + 1]; /* as the file has it */
+    char dtype[SAFETENSORS_DTYPE_MAX + 1]; /* as the file has it; torch's by safetensors' names */
     const unsigned char *bytes;            /* not aligned */
     uint64_t bytes_n;
     uint32_t dims_n;
@@ -38,8 +38,10 @@ struct safetensors_tensor {
  * (see base/filemap.h). U2I_ENOTFOUND, U2I_EIO, U2I_EEMBED (not what it should be: the message says
  * what and where), U2I_ENOMEM. */
 int safetensors_open(const char *path, struct safetensors **out, u2i_error_t *err);
+/* The same for a file that torch.save() has written. */
+int safetensors_open_torch(const char *path, struct safetensors **out, u2i_error_t *err);
 /* The same for model.safetensors in a folder, or where there is none for the files that
- * model.safetensors.index.json names. */
+ * model.safetensors.index.json names; where neither is there, for pytorch_model.bin and its index. */
 int safetensors_open_folder(const char *folder, struct safetensors **out, u2i_error_t *err);
 void safetensors_close(struct safetensors *s);             /* accepts NULL */
 const char *safetensors_path(const struct safetensors *s); /* what was opened, for messages */

@@ -14,6 +14,7 @@
 #include "model_folder.h"
 #include "oom.h"
 #include "profile/profile.h"
+#include "torch_forge.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,22 @@ static void model_folder_without_memory_says_so(void **state) {
     folder_remove(&oom_folder);
 }
 
+static void model_of_torch_without_memory_says_so(void **state) {
+    (void)state;
+    static const char pickle[] = PICKLE_DICT PICKLE_TEXT("\001", "a")
+        PICKLE_TENSOR PICKLE_STORAGE("Float", "0", "\001") "K\000))" PICKLE_REST PICKLE_END;
+    static const float value = 1;
+    struct zip z = {.entries = 0};
+    zip_add(&z, "m/data.pkl", pickle, sizeof pickle - 1);
+    zip_add(&z, "m/data/0", &value, sizeof value);
+    struct buf b = zip_finish(&z, true);
+    oom_folder = folder_make();
+    folder_write(&oom_folder, "pytorch_model.bin", b.data, b.len);
+    oom_fail_each(work_on_tensors, 8);
+    folder_remove(&oom_folder);
+    buf_free(&b);
+}
+
 static void popularity_without_memory_says_so(void **state) {
     (void)state;
     oom_fail_each(work_on_popularity, 1);
@@ -149,6 +166,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedder_without_memory_says_so),
         cmocka_unit_test(model_folder_without_memory_says_so),
+        cmocka_unit_test(model_of_torch_without_memory_says_so),
         cmocka_unit_test(popularity_without_memory_says_so),
         cmocka_unit_test(long_profile_without_memory_says_so),
     };

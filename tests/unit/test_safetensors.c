@@ -483,8 +483,8 @@ static void missing_files_are_named(void **state) {
 
     folder_drop(&folder, "model.safetensors.index.json");
     assert_int_equal(safetensors_open_folder(folder.path, &s, &err), U2I_ENOTFOUND);
-    assert_non_null(
-        strstr(err.msg, " has neither model.safetensors nor model.safetensors.index.json"));
+    assert_non_null(strstr(
+        err.msg, " has neither model.safetensors nor pytorch_model.bin, nor an index of either"));
 
     assert_int_equal(safetensors_open_folder("/tmp/no/such/folder", &s, &err), U2I_ENOTFOUND);
     assert_string_equal(err.msg, "/tmp/no/such/folder does not exist");
