@@ -99,11 +99,11 @@ def peer(name, kind, *arguments):
     return Engine(name, [sys.executable, HERE / "embed_peers.py", kind, *arguments], batches=batches)
 
 
-def onnx_files(folder, out):
+def onnx_files(folder, out, *options):
     """Makes them if they are not there; in a process of its own, as it takes a lot of memory."""
     if not (out / "done").exists():
         say(f"{out.name}: ONNX files")
-        subprocess.run([sys.executable, HERE / "embed_onnx.py", folder, out], check=True, stdout=subprocess.DEVNULL,
+        subprocess.run([sys.executable, HERE / "embed_onnx.py", folder, out, *options], check=True, stdout=subprocess.DEVNULL,
                        stderr=None if os.environ.get("U2I_BENCH_VERBOSE") else subprocess.DEVNULL)
     return out
 

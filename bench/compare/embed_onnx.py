@@ -1,8 +1,8 @@
 """A model's folder as ONNX files, as users of onnxruntime make them.
 
-usage: embed_onnx.py FOLDER OUT
+usage: embed_onnx.py FOLDER OUT [--plain]
 
-OUT/f32.onnx is torch's export; OUT/f32-fused.onnx the same after onnxruntime's optimizer for BERT; OUT/int8.onnx and
+OUT/f32.onnx is torch's export; OUT/f32-fused.onnx (not with --plain) the same after onnxruntime's optimizer for BERT; OUT/int8.onnx and
 OUT/int8-fused.onnx their dynamic quantization, weights per channel. OUT/done says that all are there.
 """
 import logging
@@ -49,10 +49,13 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         config = export(folder, out / "f32.onnx")
-    fused = optimizer.optimize_model(str(out / "f32.onnx"), model_type="bert", num_heads=config.num_attention_heads,
-                                     hidden_size=config.hidden_size, opt_level=0)
-    fused.save_model_to_file(str(out / "f32-fused.onnx"))
-    for name in ("", "-fused"):
+    names = [""]
+    if "--plain" not in sys.argv:
+        names.append("-fused")
+        fused = optimizer.optimize_model(str(out / "f32.onnx"), model_type="bert", opt_level=0,
+                                         num_heads=config.num_attention_heads, hidden_size=config.hidden_size)
+        fused.save_model_to_file(str(out / "f32-fused.onnx"))
+    for name in names:
         quantize(out / f"f32{name}.onnx", out / f"int8{name}.onnx")
     (out / "done").touch()
 
