@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 OUT = Path(__file__).resolve().parent / "embed"
@@ -65,7 +65,7 @@ def transformer(scratch):
 
 def main():
     vectors = {}
-    shutil.rmtree(OUT, ignore_errors=True)
+    shutil.rmtree(OUT / "model", ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         first = transformer(Path(scratch))
         for mode in ("mean", "cls"):
