@@ -6,7 +6,7 @@
 #
 #   U2I_BENCH_EMBED_WORK   folder of texts, ONNX files, packed weights   (default build/bench-embed; 5 GB with BERT-large)
 #   U2I_BENCH_EMBED_VENV   the Python environment                        (default build/bench-embed-venv)
-#   LLAMA=1                llama.cpp too: builds its PyPI package, ten minutes (needs g++ and cmake)
+#   LLAMA=1                llama.cpp too: builds its PyPI package, which takes minutes (needs g++)
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD/bench/compare
