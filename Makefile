@@ -5,7 +5,8 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test release debug asan tsan check format fuzz bench-store bench-index bench-quality install deps clean
+.PHONY: help demo test release debug asan tsan check format fuzz bench-store bench-index bench-quality bench-embed install deps \
+        clean
 
 help: ## this list
 	@echo "u2i: make TARGET"
@@ -61,6 +62,12 @@ bench-quality: ## recommendations beside popularity, item-kNN, EASE, implicit; Q
 	@$(MAKE) --no-print-directory release
 	@cmake --build --preset release -j $(JOBS) --target bench_recommend $$(ls bench/bench_train.c >/dev/null 2>&1 && echo bench_train)
 	@scripts/bench-quality.sh $(if $(QUICK),--quick)
+
+bench-embed: ## text to vector beside sentence-transformers, onnxruntime; QUICK=1 for few texts, LLAMA=1 for llama.cpp too
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory release
+	@cmake --build --preset release -j $(JOBS) --target bench_embed bench_gemm bench_tokenizer
+	@LLAMA=$(LLAMA) scripts/bench-embed.sh $(if $(QUICK),--quick)
 
 install: release ## into PREFIX (/usr/local), under DESTDIR if set
 	@cmake --install build/release --prefix $(PREFIX)

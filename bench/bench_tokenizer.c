@@ -7,32 +7,21 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "bench_texts.h"
 #include "embed/wordpiece.h"
-#include <jansson.h>
-#include <stdio.h>
-
-struct texts {
-    json_t **list;
-    size_t n, cap;
-};
-
-static void die(const char *what, const char *why) {
-    (void)fprintf(stderr, "bench_tokenizer: %s: %s\n", what, why);
-    exit(2);
-}
 
 static struct buf read_all(const char *path) {
     static char piece[1 << 16];
     struct buf b = {0};
     FILE *const f = fopen(path, "rb");
     if (f == NULL) {
-        die(path, "cannot be opened");
+        texts_die(path, "cannot be opened");
     }
     for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;) {
         buf_put(&b, piece, n);
     }
     if (ferror(f) != 0 || b.failed) {
-        die(path, "cannot be read");
+        texts_die(path, "cannot be read");
     }
     (void)fclose(f); /* only read from */
     return b;
@@ -48,34 +37,10 @@ static struct wordpiece *open_tokenizer(const char *path, bool cased) {
     const int rc = json ? wordpiece_from_json(b.data, b.len, &w, &err)
                         : wordpiece_new(b.data, b.len, &opt, &w, &err);
     if (rc != U2I_OK) {
-        die(path, err.msg);
+        texts_die(path, err.msg);
     }
     buf_free(&b);
     return w;
-}
-
-static struct texts read_texts(void) {
-    struct texts t = {0};
-    json_error_t fault;
-    for (;;) {
-        int c = getc(stdin);
-        while (c == '\n') {
-            c = getc(stdin);
-        }
-        if (c == EOF) {
-            return t;
-        }
-        (void)ungetc(c, stdin); /* one is always possible */
-        json_t *const text =
-            json_loadf(stdin, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, &fault);
-        if (!json_is_string(text)) {
-            die("a text", text == NULL ? fault.text : "not a string");
-        }
-        if (array_reserve(&t.list, &t.cap, t.n + 1, sizeof *t.list) != U2I_OK) {
-            die("texts", "out of memory");
-        }
-        t.list[t.n++] = text;
-    }
 }
 
 static void encode(const struct wordpiece *w, const json_t *text, struct wordpiece_ids *ids) {
@@ -83,7 +48,7 @@ static void encode(const struct wordpiece *w, const json_t *text, struct wordpie
     ids->n = 0;
     if (wordpiece_encode(w, json_string_value(text), json_string_length(text), SIZE_MAX, ids,
                          &err) != U2I_OK) {
-        die("a text", err.msg);
+        texts_die("a text", err.msg);
     }
 }
 
@@ -132,23 +97,21 @@ int main(int argc, char **argv) {
         } else if (strcmp(argv[i], "--time") == 0 && i + 1 < argc) {
             rounds = strtol(argv[++i], NULL, 10);
         } else {
-            die(argv[i], "no such option");
+            texts_die(argv[i], "no such option");
         }
     }
     if (argc < 2) {
-        die("usage", "bench_tokenizer VOCAB.txt|TOKENIZER.json [--cased] [--time ROUNDS] < TEXTS");
+        texts_die("usage",
+                  "bench_tokenizer VOCAB.txt|TOKENIZER.json [--cased] [--time ROUNDS] < TEXTS");
     }
     struct wordpiece *const w = open_tokenizer(argv[1], cased);
-    struct texts t = read_texts();
+    struct texts t = texts_read(stdin);
     if (rounds > 0) {
         print_speed(w, &t, rounds);
     } else {
         print_ids(w, &t);
     }
-    for (size_t i = 0; i < t.n; i++) {
-        json_decref(t.list[i]);
-    }
-    mem_free(t.list);
+    texts_free(&t);
     wordpiece_free(w);
     return 0;
 }

@@ -26,6 +26,8 @@ pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl>=3.0)
 target_link_libraries(test_http_tls PRIVATE PkgConfig::OPENSSL)
 target_compile_definitions(test_torch_file PRIVATE
     TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden")
+target_compile_definitions(test_embed_golden PRIVATE
+    TEST_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/embed")
 add_custom_target(thread_tests DEPENDS ${U2I_THREAD_TESTS})
 include(${PROJECT_SOURCE_DIR}/cmake/tests_oom.cmake OPTIONAL)
 
@@ -67,6 +69,10 @@ if(TARGET bench_store)
     set_tests_properties(bench_index_runs PROPERTIES TIMEOUT 300)
     add_test(NAME bench_gemm_runs COMMAND bench_gemm --smoke)
     set_tests_properties(bench_gemm_runs PROPERTIES TIMEOUT 300)
+    add_test(NAME bench_embed_runs COMMAND bench_embed --smoke
+             --model ${PROJECT_SOURCE_DIR}/tests/golden/embed/model)
+    add_test(NAME bench_embed_runs_hashed COMMAND bench_embed --smoke --model hash)
+    set_tests_properties(bench_embed_runs bench_embed_runs_hashed PROPERTIES TIMEOUT 300)
     add_test(NAME bench_rank_runs COMMAND bench_rank --smoke)
     set_tests_properties(bench_rank_runs PROPERTIES TIMEOUT 300)
     add_test(NAME bench_recommend_runs COMMAND bench_recommend --smoke)

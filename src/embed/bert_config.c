@@ -284,6 +284,7 @@ static int bert_read_pooling(const struct bert_reading *r, struct bert_config *c
     unsigned modes = 0;
     uint32_t dim = c->hidden; /* only to be compared */
     U2I_TRY(bert_read_number(r, "word_embedding_dimension", dim, dim, &dim));
+    U2I_TRY(bert_read_number(r, "embedding_dimension", dim, dim, &dim)); /* newer versions */
     if (mode != NULL) {
         return bert_read_mode(r, mode, c);
     }
@@ -298,13 +299,18 @@ static int bert_read_pooling(const struct bert_reading *r, struct bert_config *c
                            r->folder, r->file, modes);
 }
 
-/* ---- sentence_bert_config.json, tokenizer_config.json --------------------------------------- */
+/* ---- tokenizer_config.json, sentence_bert_config.json --------------------------------------- */
 
-static int bert_read_sentence(const struct bert_reading *r, struct bert_config *c) {
-    uint32_t tokens = c->positions;
-    U2I_TRY(bert_read_number(r, "max_seq_length", BERT_TOKENS_MIN, INT32_MAX, &tokens));
-    c->tokens_max = tokens < c->tokens_max ? tokens : c->tokens_max;
-    return bert_require_bool(r, "do_lower_case", false); /* lower case, but with accents */
+/* The longest text, as sentence-transformers decides: max_seq_length, else model_max_length, which may be
+ * 10^30 to say nothing; never more than there are positions. */
+static int bert_read_model_max(const struct bert_reading *r, struct bert_config *c) {
+    const json_t *const value = bert_field(r, "model_max_length");
+    const double tokens = json_number_value(value);
+    if (value != NULL && !(tokens >= BERT_TOKENS_MIN)) {
+        return bert_refuse(r, "model_max_length", "it should be a number, at least 3");
+    }
+    c->tokens_max = value != NULL && tokens < c->tokens_max ? (uint32_t)tokens : c->tokens_max;
+    return U2I_OK;
 }
 
 static int bert_read_tokenizer(const struct bert_reading *r, struct bert_config *c) {
@@ -312,7 +318,20 @@ static int bert_read_tokenizer(const struct bert_reading *r, struct bert_config 
     U2I_TRY(bert_require_bool(r, "strip_accents", c->lower_case));
     U2I_TRY(bert_require_bool(r, "tokenize_chinese_chars", true));
     U2I_TRY(bert_require_bool(r, "do_basic_tokenize", true));
+    U2I_TRY(bert_read_model_max(r, c));
     return bert_check_tokenizer(r);
+}
+
+/* do_lower_case, as bge has it, makes text lower case before the tokenizer sees it: the same where that one does so anyway
+ * (but for a capital sigma at the end of a word); without it, accents would stay. */
+static int bert_read_sentence(const struct bert_reading *r, struct bert_config *c) {
+    uint32_t tokens = c->tokens_max;
+    U2I_TRY(bert_read_number(r, "max_seq_length", BERT_TOKENS_MIN, INT32_MAX, &tokens));
+    tokens = tokens < c->positions ? tokens : c->positions;
+    c->tokens_max = tokens < BERT_TOKENS_MAX ? tokens : BERT_TOKENS_MAX;
+    bool lower_case = false;
+    return c->lower_case ? bert_read_bool(r, "do_lower_case", &lower_case)
+                         : bert_require_bool(r, "do_lower_case", false);
 }
 
 /* ---- The folder ----------------------------------------------------------------------------- */
@@ -325,8 +344,8 @@ static const struct bert_file {
     {"config.json", embed_folder_object, bert_read_model}, /* needed, and needed by the others */
     {"modules.json", embed_folder_array, bert_read_modules},
     {"1_Pooling/config.json", embed_folder_object, bert_read_pooling},
-    {"sentence_bert_config.json", embed_folder_object, bert_read_sentence},
-    {"tokenizer_config.json", embed_folder_object, bert_read_tokenizer},
+    {"tokenizer_config.json", embed_folder_object_reals, bert_read_tokenizer},
+    {"sentence_bert_config.json", embed_folder_object, bert_read_sentence}, /* after the last one */
 };
 
 static int bert_read_file(const char *folder, size_t i, struct bert_config *c, u2i_error_t *err) {

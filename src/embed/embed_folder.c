@@ -98,14 +98,17 @@ out:
     return rc;
 }
 
-static int folder_parse(const char *path, bool array, json_t **out, u2i_error_t *err) {
+/* One of json.h's. */
+typedef int (*folder_parser)(const char *text, size_t n, unsigned depth_max, const char *what,
+                             json_t **out, u2i_error_t *err);
+
+static int folder_parse(const char *path, folder_parser parse, json_t **out, u2i_error_t *err) {
     char *text = NULL;
     size_t n = 0;
     u2i_error_t fault;
     int rc = folder_read_all(path, &text, &n, err);
     if (rc == U2I_OK) {
-        rc = (array ? json_parse_array : json_parse_object)(text, n, FOLDER_DEPTH_MAX, path, out,
-                                                            &fault);
+        rc = parse(text, n, FOLDER_DEPTH_MAX, path, out, &fault);
         if (rc != U2I_OK) { /* not the caller's fault, but the model's */
             rc = error_set(err, rc == U2I_EINVAL ? U2I_EEMBED : rc, "%s", fault.msg);
         }
@@ -123,19 +126,24 @@ int embed_folder_read(const char *folder, const char *name, char **text, size_t 
     return rc;
 }
 
-static int folder_json(const char *folder, const char *name, bool array, json_t **out,
+static int folder_json(const char *folder, const char *name, folder_parser parse, json_t **out,
                        u2i_error_t *err) {
     char *const path = embed_folder_path(folder, name);
     *out = NULL;
-    const int rc = path == NULL ? error_oom(err) : folder_parse(path, array, out, err);
+    const int rc = path == NULL ? error_oom(err) : folder_parse(path, parse, out, err);
     mem_free(path);
     return rc;
 }
 
 int embed_folder_object(const char *folder, const char *name, json_t **out, u2i_error_t *err) {
-    return folder_json(folder, name, false, out, err);
+    return folder_json(folder, name, json_parse_object, out, err);
+}
+
+int embed_folder_object_reals(const char *folder, const char *name, json_t **out,
+                              u2i_error_t *err) {
+    return folder_json(folder, name, json_parse_object_reals, out, err);
 }
 
 int embed_folder_array(const char *folder, const char *name, json_t **out, u2i_error_t *err) {
-    return folder_json(folder, name, true, out, err);
+    return folder_json(folder, name, json_parse_array, out, err);
 }

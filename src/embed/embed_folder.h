@@ -20,6 +20,8 @@ int embed_folder_read(const char *folder, const char *name, char **text, size_t 
                       u2i_error_t *err);
 /* The JSON of folder/name, for json_decref(); NULL on failure. */
 int embed_folder_object(const char *folder, const char *name, json_t **out, u2i_error_t *err);
+/* The same, with all numbers as reals: whole ones may then be of any size. */
+int embed_folder_object_reals(const char *folder, const char *name, json_t **out, u2i_error_t *err);
 int embed_folder_array(const char *folder, const char *name, json_t **out, u2i_error_t *err);
 
 #endif

@@ -57,39 +57,52 @@ static int json_check_text(const char *text, size_t n, unsigned depth_max, const
     return U2I_OK;
 }
 
-/* An object or an array: jansson knows no other texts. */
-static int json_parse_text(const char *text, size_t n, unsigned depth_max, const char *what,
-                           json_t **out, u2i_error_t *err) {
-    *out = NULL;
-    U2I_TRY(json_check_text(text, n, depth_max, what, err));
+/* An object or an array: jansson knows no other texts. Flags are jansson's. */
+static int json_parse_text(const char *text, size_t n, size_t flags, const char *what, json_t **out,
+                           u2i_error_t *err) {
     json_error_t fault;
-    json_t *const root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &fault);
-    if (root == NULL) {
-        /* Mostly it only says so by saying nothing. */
-        if (json_error_code(&fault) == json_error_out_of_memory || fault.text[0] == '\0') {
-            return error_oom(err);
-        }
-        return error_set(err, U2I_EINVAL, "%s: line %d column %d: %s", what, fault.line,
-                         fault.column, fault.text);
+    *out = json_loadb(text, n, flags | JSON_REJECT_DUPLICATES, &fault);
+    if (*out != NULL) {
+        return U2I_OK;
     }
-    *out = root;
-    return U2I_OK;
+    /* Mostly it only says so by saying nothing. */
+    if (json_error_code(&fault) == json_error_out_of_memory || fault.text[0] == '\0') {
+        return error_oom(err);
+    }
+    return error_set(err, U2I_EINVAL, "%s: line %d column %d: %s", what, fault.line, fault.column,
+                     fault.text);
+}
+
+static int json_require_object(const char *what, json_t **out, u2i_error_t *err) {
+    if (json_is_object(*out)) {
+        return U2I_OK;
+    }
+    json_decref(*out);
+    *out = NULL;
+    return error_set(err, U2I_EINVAL, "%s: expected an object, {...}, found an array", what);
 }
 
 int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
                       json_t **out, u2i_error_t *err) {
-    U2I_TRY(json_parse_text(text, n, depth_max, what, out, err));
-    if (!json_is_object(*out)) {
-        json_decref(*out);
-        *out = NULL;
-        return error_set(err, U2I_EINVAL, "%s: expected an object, {...}, found an array", what);
-    }
-    return U2I_OK;
+    *out = NULL;
+    U2I_TRY(json_check_text(text, n, depth_max, what, err));
+    U2I_TRY(json_parse_text(text, n, 0, what, out, err));
+    return json_require_object(what, out, err);
+}
+
+int json_parse_object_reals(const char *text, size_t n, unsigned depth_max, const char *what,
+                            json_t **out, u2i_error_t *err) {
+    *out = NULL;
+    U2I_TRY(json_check_text(text, n, depth_max, what, err));
+    U2I_TRY(json_parse_text(text, n, JSON_DECODE_INT_AS_REAL, what, out, err));
+    return json_require_object(what, out, err);
 }
 
 int json_parse_array(const char *text, size_t n, unsigned depth_max, const char *what, json_t **out,
                      u2i_error_t *err) {
-    U2I_TRY(json_parse_text(text, n, depth_max, what, out, err));
+    *out = NULL;
+    U2I_TRY(json_check_text(text, n, depth_max, what, err));
+    U2I_TRY(json_parse_text(text, n, 0, what, out, err));
     if (!json_is_array(*out)) {
         json_decref(*out);
         *out = NULL;

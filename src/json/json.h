@@ -12,7 +12,10 @@
  * was expected; `what` names the text in the message ("attributes"). U2I_ENOMEM. */
 int json_parse_object(const char *text, size_t n, unsigned depth_max, const char *what,
                       json_t **out, u2i_error_t *err);
-/* The same for an array. */
+/* The same, with all numbers as reals: whole ones may then be of any size. */
+int json_parse_object_reals(const char *text, size_t n, unsigned depth_max, const char *what,
+                            json_t **out, u2i_error_t *err);
+/* The same as the first for an array. */
 int json_parse_array(const char *text, size_t n, unsigned depth_max, const char *what, json_t **out,
                      u2i_error_t *err);
 

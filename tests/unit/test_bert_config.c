@@ -95,10 +95,36 @@ static void other_good_folders_are_read(void **state) {
     folder_put(f, "sentence_bert_config.json", "{\"max_seq_length\": null}");
     read_good(f, &c);
     assert_int_equal(c.tokens_max, TINY_POSITIONS);
+    folder_put(f, "sentence_bert_config.json", "{\"do_lower_case\": true}"); /* bge's */
+    read_good(f, &c);
+    assert_true(c.lower_case);
 
+    folder_put(f, "sentence_bert_config.json", "{}");
     folder_put(f, "tokenizer_config.json", "{\"do_lower_case\": false, \"strip_accents\": false}");
     read_good(f, &c);
     assert_false(c.lower_case);
+}
+
+/* sentence-transformers: max_seq_length, or where there is none model_max_length. */
+static void the_longest_text_is_what_sentence_transformers_says(void **state) {
+    const struct folder *const f = *state;
+    struct bert_config c;
+    folder_put(f, "tokenizer_config.json", "{\"model_max_length\": 7}");
+    read_good(f, &c);
+    assert_int_equal(c.tokens_max, 10); /* sentence_bert_config.json's */
+    folder_put(f, "sentence_bert_config.json", "{\"transformer_task\": \"feature-extraction\"}");
+    read_good(f, &c);
+    assert_int_equal(c.tokens_max, 7);
+    folder_drop(f, "sentence_bert_config.json");
+    read_good(f, &c);
+    assert_int_equal(c.tokens_max, 7);
+    folder_put(f, "tokenizer_config.json",
+               "{\"model_max_length\": 1000000000000000019884624838656}");
+    read_good(f, &c);
+    assert_int_equal(c.tokens_max, TINY_POSITIONS);
+    folder_put(f, "tokenizer_config.json", "{\"model_max_length\": null}");
+    read_good(f, &c);
+    assert_int_equal(c.tokens_max, TINY_POSITIONS);
 }
 
 /* ---- Refusals ------------------------------------------------------------------------------- */
@@ -240,7 +266,13 @@ static const struct other_fault {
      "/sentence_bert_config.json: max_seq_length is 2; it should be from 3 to 2147483647"},
     {"sentence_bert_config.json", "{\"max_seq_length\": \"256\"}",
      "max_seq_length is \"256\"; it should be from"},
-    {"sentence_bert_config.json", "{\"do_lower_case\": true}", "do_lower_case is true; only false"},
+    {"sentence_bert_config.json", "{\"do_lower_case\": 1}",
+     "do_lower_case is 1; it should be true or false"},
+    {"tokenizer_config.json", "{\"model_max_length\": 2}",
+     "/tokenizer_config.json: model_max_length is 2.0; it should be a number, at least 3"},
+    {"tokenizer_config.json", "{\"model_max_length\": \"512\"}", "model_max_length is \"512\""},
+    {"1_Pooling/config.json", "{\"embedding_dimension\": 9, \"pooling_mode\": \"mean\"}",
+     "embedding_dimension is 9; it should be from 8 to 8"},
     {"tokenizer_config.json", "{\"do_lower_case\": \"yes\"}",
      "/tokenizer_config.json: do_lower_case is \"yes\"; it should be true or false"},
     {"tokenizer_config.json", "{\"strip_accents\": false}", "strip_accents is false; only true"},
@@ -256,6 +288,18 @@ static const struct other_fault {
     {"config.json", "[[[[[[[[[[[[[[[[[", "nested deeper than 16"},
     {"tokenizer_config.json", "{\"a\": 1,}", "/tokenizer_config.json: line 1"},
 };
+
+/* It would keep accents and change capitals. */
+static void lower_case_before_a_tokenizer_with_capitals_is_refused(void **state) {
+    const struct folder *const f = *state;
+    struct bert_config c;
+    u2i_error_t err = {0};
+    folder_put(f, "tokenizer_config.json", "{\"do_lower_case\": false}");
+    folder_put(f, "sentence_bert_config.json", "{\"do_lower_case\": true}");
+    assert_int_equal(bert_config_read(f->path, &c, &err), U2I_EEMBED);
+    assert_non_null(
+        strstr(err.msg, "/sentence_bert_config.json: do_lower_case is true; only false"));
+}
 
 static void other_files_with_what_is_not_known_are_refused(void **state) {
     (void)state;
@@ -457,6 +501,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(fields_that_change_nothing_may_be_missing_or_null,
                                         make_tiny, remove_tiny),
         cmocka_unit_test(other_files_with_what_is_not_known_are_refused),
+        cmocka_unit_test_setup_teardown(the_longest_text_is_what_sentence_transformers_says,
+                                        make_tiny, remove_tiny),
+        cmocka_unit_test_setup_teardown(lower_case_before_a_tokenizer_with_capitals_is_refused,
+                                        make_tiny, remove_tiny),
         cmocka_unit_test_setup_teardown(missing_and_unreadable_files_are_named, make_tiny,
                                         remove_tiny),
         cmocka_unit_test_setup_teardown(all_ways_to_name_and_store_tensors_are_found, make_tiny,

@@ -41,6 +41,22 @@ static void arrays_are_parsed_where_arrays_are_asked_for(void **state) {
     assert_null(root);
 }
 
+static void whole_numbers_of_any_size_are_reals_where_reals_are_asked_for(void **state) {
+    (void)state;
+    static const char text[] = "{\"n\": 1000000000000000019884624838656, \"m\": 7}";
+    json_t *root = NULL;
+    u2i_error_t err;
+
+    assert_int_equal(parse(text, strlen(text), &root, &err), U2I_EINVAL);
+    assert_string_equal(err.msg, "attributes: line 1 column 37: too big integer");
+
+    assert_int_equal(json_parse_object_reals(text, strlen(text), 4, "file", &root, &err), U2I_OK);
+    assert_true(json_real_value(json_object_get(root, "n")) > 1e29);
+    assert_true(json_real_value(json_object_get(root, "m")) == 7);
+    json_decref(root);
+    assert_int_equal(json_parse_object_reals("[]", 2, 4, "file", &root, &err), U2I_EINVAL);
+}
+
 static void everything_else_is_refused_with_the_place(void **state) {
     (void)state;
     static const struct {
@@ -100,6 +116,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_are_parsed),
         cmocka_unit_test(arrays_are_parsed_where_arrays_are_asked_for),
+        cmocka_unit_test(whole_numbers_of_any_size_are_reals_where_reals_are_asked_for),
         cmocka_unit_test(everything_else_is_refused_with_the_place),
         cmocka_unit_test(a_nul_byte_ends_no_text_early),
         cmocka_unit_test(brackets_without_end_do_not_exhaust_the_stack),
