@@ -509,26 +509,6 @@ int u2i_embed(u2i_t *u, const u2i_embedding_t *what, u2i_error_t *err) {
     return api_end(rc, err);
 }
 
-int u2i_embed(u2i_t *u, const u2i_embedding_t *what, u2i_error_t *err) {
-    u2i_embedding_t full;
-    const void *texts;
-    void *copy;
-    U2I_TRY(api_begin(u, err));
-    U2I_TRY(check_struct(what, sizeof(full), "embedding", &full, err));
-    const struct check_array a = {full.texts, full.n, full.text_size, sizeof(*full.texts), "texts"};
-    if (full.vectors == NULL && full.n > 0) {
-        return api_missing("vectors", err);
-    }
-    U2I_TRY(check_array(&a, &texts, &copy, err));
-    full.texts = texts;
-    int rc = check_texts(texts, full.n, err);
-    if (rc == U2I_OK) {
-        rc = engine_embed(u->engine, &full, err);
-    }
-    mem_free(copy);
-    return api_end(rc, err);
-}
-
 /* ---- Training ------------------------------------------------------------------------------- */
 
 int u2i_train(u2i_t *u, const u2i_train_options_t *opt, u2i_error_t *err) {
