@@ -329,19 +329,16 @@ void model_user_score(const struct model_user *u, uint32_t row, const float *pre
     }
 }
 
-/* Entry k of row a of the matrix: 0 if it isn't there. */
+/* Entry k of row a of the matrix: 0 if it isn't there. Halves without a branch that could be guessed wrong. */
 static float model_sparse_get(const struct train_matrix *x, uint32_t a, uint32_t k) {
-    uint64_t low = x->starts[a];
-    uint64_t high = x->starts[a + 1];
-    while (low < high) {
-        const uint64_t middle = low + (high - low) / 2;
-        if (x->ids[middle] < k) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+    uint64_t at = x->starts[a];
+    const uint64_t end = x->starts[a + 1];
+    for (uint64_t n = end - at; n > 1;) { /* the first that is not below k is within at .. at + n */
+        const uint64_t half = n / 2;
+        at += x->ids[at + half - 1] < k ? half : 0;
+        n -= half;
     }
-    return low < x->starts[a + 1] && x->ids[low] == k ? x->values[low] : 0.0f;
+    return at < end && x->ids[at] == k ? x->values[at] : 0.0f;
 }
 
 /* pulls += scale x weight x dot */
