@@ -113,7 +113,7 @@ int http_fault(struct http_turn *t, CURLcode code) {
         {CURLE_HTTP2, true, "", " cut the answer off"},
         {CURLE_HTTP2_STREAM, true, "", " cut the answer off"},
     };
-    const char *const detail = t->detail[0] != '\0' ? t->detail : t->lib->easy_strerror(code);
+    const char *detail = t->detail[0] != '\0' ? t->detail : t->lib->easy_strerror(code);
     const char *before = "", *after = "";
     char shown[HTTP_SAID_SHOWN];
     if (code == CURLE_OUT_OF_MEMORY) {
@@ -121,6 +121,11 @@ int http_fault(struct http_turn *t, CURLcode code) {
     }
     if (code == CURLE_OPERATION_TIMEDOUT) {
         return http_fault_time(t);
+    }
+    long why = 0;
+    (void)t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &why); /* can't fail */
+    if (code == CURLE_COULDNT_CONNECT && why != 0) {
+        detail = strerror((int)why); /* libcurl's own words name the host once more */
     }
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         if (faults[i].code == code) {

@@ -599,6 +599,7 @@ static void no_server_is_a_failure_to_try_again(void **state) {
     u2i_error_t err;
     assert_int_equal(get(&q, &r, &err), U2I_EREMOTE);
     assert_says(&err, "no connection to 127.0.0.1:");
+    assert_says(&err, ": Connection refused");
     assert_true(r.again);
     assert_int_equal(r.status, 0);
     http_reply_free(&r);
