@@ -111,10 +111,11 @@ enum {                              /* u2i_options_t.flags */
 typedef struct u2i_options {
     size_t struct_size;
     uint32_t flags;    /* U2I_OPEN_* */
-    uint32_t dim;      /* vector length, fixed at creation; 0 = the store's, or the model's */
+    uint32_t dim;      /* vector length, as at creation; 0 = the store's, or the model's */
     const char *model; /* "hash" (text, no download), the path of a folder with a BERT model (with
-                          a '/' in it), or "none" (the caller's vectors); fixed at creation. NULL
-                          = the store's; in a new store "none" if dim is given, else "hash" */
+                          a '/' in it), or "none" (the caller's vectors); only u2i_reembed_to()
+                          changes it. NULL = the store's; in a new store "none" if dim is given,
+                          else "hash" */
     u2i_log_fn log;    /* NULL = silent */
     void *log_ctx;
 } u2i_options_t;
@@ -420,6 +421,28 @@ typedef int (*u2i_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 /* Learns word weights from the whole catalogue and embeds every item anew; happens by itself each
  * time a small catalogue doubles. Stopping keeps what is done, and it goes on at the next open. */
 U2I_API int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+
+typedef struct u2i_reembed_options {
+    size_t struct_size;
+    const char *model; /* as u2i_options_t.model, but not "none"; NULL = the store's */
+    uint32_t dim; /* of "hash", or of a remote model that offers several; 0 = the model's own */
+    /* The settings of the same names for the new vectors. NULL = the default; with the store's own model, as
+     * they are. */
+    const char *long_texts, *query_prefix, *passage_prefix;
+    u2i_progress_fn progress; /* may be NULL */
+    void *ctx;
+} u2i_reembed_options_t;
+#define U2I_REEMBED_OPTIONS_INIT                                                                   \
+    { sizeof(u2i_reembed_options_t), NULL, 0, NULL, NULL, NULL, NULL, NULL }
+/* Gives the store another model: embeds every item with it beside the vectors in use, which serve everybody until the
+ * last one is made; then all of them, the model's name, the dim and the settings change in one transaction, for every
+ * process. Items without text end up without a vector. Being stopped (U2I_ETIMEOUT), an error, and kill -9 keep what
+ * is made: the same call goes on, one for another model discards it. Handles stay open. One whose dim is not that of the store
+ * any more neither takes nor shows vectors (U2I_EEMBED, and NULL in items): close it and open the store again. What a training
+ * learnt of content is of no use after it; the next one learns it anew. With model and settings as they are it is u2i_reembed().
+ * U2I_EINVAL (also for ":memory:"), U2I_EEMBED, U2I_ENOTFOUND, U2I_EREMOTE, U2I_EBUSY (it is being done already), U2I_EREADONLY,
+ * U2I_EIO, U2I_ENOMEM. */
+U2I_API int u2i_reembed_to(u2i_t *u, const u2i_reembed_options_t *opt, u2i_error_t *err);
 /* Waits until every vector is in the index and the index is on disk. Both happen by themselves too, a
  * little later, and searches find everything meanwhile, only slower. Stopping (U2I_ETIMEOUT) ends
  * the waiting, not the work. U2I_EIO, U2I_ENOMEM. */

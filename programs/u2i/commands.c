@@ -3,10 +3,11 @@
 #include <string.h>
 
 const struct command *const commands_all[] = {
-    &cmd_init,    &cmd_import, &cmd_record,  &cmd_events, &cmd_recommend,  &cmd_similar,
-    &cmd_popular, &cmd_search, &cmd_user,    &cmd_item,   &cmd_delete,     &cmd_stats,
-    &cmd_config,  &cmd_verify, &cmd_index,   &cmd_train,  &cmd_eval,       &cmd_model,
-    &cmd_export,  &cmd_help,   &cmd_version, &cmd_man,    &cmd_completion, NULL};
+    &cmd_init,    &cmd_import,  &cmd_record, &cmd_events,     &cmd_recommend,
+    &cmd_similar, &cmd_popular, &cmd_search, &cmd_user,       &cmd_item,
+    &cmd_delete,  &cmd_stats,   &cmd_config, &cmd_verify,     &cmd_index,
+    &cmd_reembed, &cmd_train,   &cmd_eval,   &cmd_model,      &cmd_export,
+    &cmd_help,    &cmd_version, &cmd_man,    &cmd_completion, NULL};
 
 const struct command *commands_find(const char *name) {
     for (size_t i = 0; commands_all[i] != NULL; i++) {

@@ -18,6 +18,7 @@ static double progress_now_s(void) {
 
 void progress_start(struct progress *p) {
     p->on = isatty(STDERR_FILENO) != 0;
+    p->unit = "rows";
     p->start_s = p->last_s = progress_now_s();
 }
 
@@ -86,7 +87,7 @@ void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t
     progress_bar(&line, name, done, total);
     text_str(&line, "  ");
     text_count(&line, rows);
-    text_str(&line, " rows  ");
+    text_fmt(&line, " %s  ", p->unit);
     text_count(&line, (unsigned long long)((double)rows / elapsed_s));
     text_str(&line, "/s");
     if (total > 0) {

@@ -9,11 +9,12 @@
 struct progress {
     bool on;
     double start_s, last_s; /* of a monotonic clock */
+    const char *unit;       /* what is counted; "rows" unless it is set after the start */
 };
 
 void progress_start(struct progress *p);
 double progress_seconds(const struct progress *p); /* since the start */
-/* `done` of `total` bytes (total 0 = not known) made `rows` rows. */
+/* `done` of `total` bytes (total 0 = not known) made `rows` rows, or what else `unit` says. */
 void progress_show(struct progress *p, const char *name, uint64_t rows, uint64_t done,
                    uint64_t total);
 /* The same for work in steps: `step` in a word, `done` of `total` (0 = not known) of that step. */

@@ -3,15 +3,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "check.h"
-#include "engine/engine.h"
 #include "engine/presets.h"
+#include "handle.h"
 #include "vec/vec.h"
 
 #include <stdio.h>
-
-struct u2i {
-    struct engine *engine;
-};
 
 #define API_STRING(x)        #x
 #define API_VERSION(a, b, c) API_STRING(a) "." API_STRING(b) "." API_STRING(c)
@@ -75,26 +71,11 @@ int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_er
                                       .model = o.model,
                                       .clock = clock_system(),
                                       .log = {o.log, o.log_ctx}};
-    u2i_t *u = mem_zalloc(sizeof(*u));
-    if (u == NULL) {
-        return error_oom(err);
-    }
-    const int rc = engine_open(&eo, &u->engine, err);
-    if (rc != U2I_OK) {
-        mem_free(u);
-        return rc;
-    }
-    *out = u;
-    return api_end(U2I_OK, err);
+    return api_end(handle_open(&eo, out, err), err);
 }
 
 int u2i_close(u2i_t *u) {
-    if (u == NULL) {
-        return U2I_OK;
-    }
-    const int rc = engine_close(u->engine);
-    mem_free(u);
-    return rc;
+    return u == NULL ? U2I_OK : handle_close(u);
 }
 
 /* ---- Items ---------------------------------------------------------------------------------- */
@@ -105,9 +86,13 @@ int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size,
     void *copy;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_array(&a, &all, &copy, err));
-    int rc = check_items(all, n, engine_dim(u->engine), err);
+    int rc = check_items(all, n, handle_dim(u), err);
     if (rc == U2I_OK && n > 0) {
-        rc = engine_put_items(u->engine, all, n, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_put_items(c.engine, all, n, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -120,7 +105,11 @@ int u2i_get_item(u2i_t *u, const char *id, u2i_item_t **out, u2i_error_t *err) {
     *out = NULL;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return api_end(engine_get_item(u->engine, id, out, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_get_item(c.engine, id, out, err);
+    }
+    return api_end(c.rc, err);
 }
 
 void u2i_item_free(u2i_item_t *item) {
@@ -142,13 +131,26 @@ int u2i_delete_items(u2i_t *u, const char *const *ids, size_t n, size_t *deleted
     for (size_t i = 0; i < n; i++) {
         U2I_TRY(check_id(ids[i], "id", (int32_t)i, err));
     }
-    return n == 0 ? U2I_OK : api_end(engine_delete_items(u->engine, ids, n, deleted, err), err);
+    if (n == 0) {
+        return U2I_OK;
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_delete_items(c.engine, ids, n, deleted, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_scan_items(u2i_t *u, u2i_item_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err)
-                      : api_end(engine_scan_items(u->engine, fn, ctx, err), err);
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_scan_items(c.engine, fn, ctx, err);
+    }
+    return api_end(c.rc, err);
 }
 
 /* ---- Events --------------------------------------------------------------------------------- */
@@ -165,7 +167,11 @@ int u2i_record(u2i_t *u, const u2i_event_t *events, size_t n, size_t event_size,
     U2I_TRY(check_array(&a, &all, &copy, err));
     int rc = check_events(all, n, NULL, err);
     if (rc == U2I_OK && n > 0) {
-        rc = engine_record(u->engine, all, n, recorded, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_record(c.engine, all, n, recorded, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -180,7 +186,11 @@ int u2i_scan_events(u2i_t *u, const char *user, size_t limit, u2i_event_fn fn, v
     if (user != NULL) {
         U2I_TRY(check_id(user, "user", -1, err));
     }
-    return api_end(engine_scan_events(u->engine, user, limit, fn, ctx, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_scan_events(c.engine, user, limit, fn, ctx, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used,
@@ -203,7 +213,11 @@ int u2i_update_user_profile(u2i_t *u, const u2i_interactions_t *in, size_t *used
     int rc = check_events(all, own.n, own.user, err);
     if (rc == U2I_OK) {
         own.events = all;
-        rc = engine_update_user_profile(u->engine, &own, used, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_update_user_profile(c.engine, &own, used, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -219,7 +233,11 @@ int u2i_put_users(u2i_t *u, const u2i_user_t *users, size_t n, size_t user_size,
     U2I_TRY(check_array(&a, &all, &copy, err));
     int rc = check_users(all, n, err);
     if (rc == U2I_OK && n > 0) {
-        rc = engine_put_users(u->engine, all, n, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_put_users(c.engine, all, n, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -232,7 +250,11 @@ int u2i_get_user(u2i_t *u, const char *id, u2i_user_t **out, u2i_error_t *err) {
     *out = NULL;
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return api_end(engine_get_user(u->engine, id, out, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_get_user(c.engine, id, out, err);
+    }
+    return api_end(c.rc, err);
 }
 
 void u2i_user_free(u2i_user_t *user) {
@@ -242,13 +264,23 @@ void u2i_user_free(u2i_user_t *user) {
 int u2i_delete_user(u2i_t *u, const char *id, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_id(id, "id", -1, err));
-    return api_end(engine_delete_user(u->engine, id, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_delete_user(c.engine, id, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_scan_users(u2i_t *u, u2i_user_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err)
-                      : api_end(engine_scan_users(u->engine, fn, ctx, err), err);
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_scan_users(c.engine, fn, ctx, err);
+    }
+    return api_end(c.rc, err);
 }
 
 /* ---- Asking --------------------------------------------------------------------------------- */
@@ -285,7 +317,7 @@ static int api_ask(u2i_t *u, enum engine_question what, const u2i_query_t *in, u
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_struct(in, sizeof(q), "query", &q, err));
     U2I_TRY(check_query(&q, err));
-    U2I_TRY(api_check_question(what, &q, engine_dim(u->engine), err));
+    U2I_TRY(api_check_question(what, &q, handle_dim(u), err));
     const struct check_array a = {q.session, q.session_n, q.session_size, sizeof(*q.session),
                                   "session"};
     const void *session = NULL;
@@ -296,7 +328,11 @@ static int api_ask(u2i_t *u, enum engine_question what, const u2i_query_t *in, u
     q.session = session;
     int rc = check_events(session, q.session_n, "a visitor", err); /* theirs is not looked at */
     if (rc == U2I_OK) {
-        rc = engine_ask(u->engine, what, &q, out, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_ask(c.engine, what, &q, out, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -342,8 +378,14 @@ void u2i_result_free(u2i_result_t *r) {
 
 int u2i_scan_settings(u2i_t *u, u2i_setting_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err)
-                      : api_end(engine_scan_settings(u->engine, fn, ctx, err), err);
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_scan_settings(c.engine, fn, ctx, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes, u2i_error_t *err) {
@@ -354,18 +396,35 @@ int u2i_get_setting(u2i_t *u, const char *name, char *value, size_t value_bytes,
     if (value_bytes > 0) {
         value[0] = '\0';
     }
-    return api_end(engine_get_setting(u->engine, name, value, value_bytes, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_get_setting(c.engine, name, value, value_bytes, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_set_setting(u2i_t *u, const char *name, const char *value, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return name == NULL ? api_missing("name", err)
-                        : api_end(engine_set_setting(u->engine, name, value, err), err);
+    if (name == NULL) {
+        return api_missing("name", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_set_setting(c.engine, name, value, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_use_preset(u2i_t *u, const char *name, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return name == NULL ? api_missing("name", err) : api_end(preset_use(u->engine, name, err), err);
+    if (name == NULL) {
+        return api_missing("name", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = preset_use(c.engine, name, err);
+    }
+    return api_end(c.rc, err);
 }
 
 void u2i_scan_presets(u2i_preset_fn fn, void *ctx) {
@@ -379,7 +438,11 @@ int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
     U2I_TRY(check_struct(out, sizeof(full), "stats", &full, err));
     const size_t size = full.struct_size;
-    U2I_TRY(engine_stats(u->engine, &full, err));
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_stats(c.engine, &full, err);
+    }
+    U2I_TRY(c.rc);
     memcpy(out, &full, size); /* as much as the caller's struct has room for */
     return api_end(U2I_OK, err);
 }
@@ -389,13 +452,37 @@ int u2i_verify(u2i_t *u, u2i_fault_fn fn, void *ctx, size_t *faults, u2i_error_t
     faults = faults == NULL ? &ignored : faults;
     *faults = 0;
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err)
-                      : api_end(engine_verify(u->engine, fn, ctx, faults, err), err);
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_verify(c.engine, fn, ctx, faults, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_reembed(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return api_end(engine_reembed(u->engine, progress, ctx, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_reembed(c.engine, progress, ctx, err);
+    }
+    return api_end(c.rc, err);
+}
+
+int u2i_reembed_to(u2i_t *u, const u2i_reembed_options_t *opt, u2i_error_t *err) {
+    u2i_reembed_options_t o;
+    U2I_TRY(api_begin(u, err));
+    U2I_TRY(check_struct(opt, sizeof(o), "reembed options", &o, err));
+    if (o.dim > U2I_DIM_MAX) {
+        return error_set(err, U2I_EINVAL, "dim %u is over %d", o.dim, U2I_DIM_MAX);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_reembed_to(c.engine, &o, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_embed(u2i_t *u, const u2i_embedding_t *what, u2i_error_t *err) {
@@ -412,7 +499,11 @@ int u2i_embed(u2i_t *u, const u2i_embedding_t *what, u2i_error_t *err) {
     full.texts = texts;
     int rc = check_texts(texts, full.n, err);
     if (rc == U2I_OK) {
-        rc = engine_embed(u->engine, &full, err);
+        struct handle_call c = handle_start(u, err);
+        while (handle_next(&c)) {
+            c.rc = engine_embed(c.engine, &full, err);
+        }
+        rc = c.rc;
     }
     mem_free(copy);
     return api_end(rc, err);
@@ -432,21 +523,39 @@ int u2i_train(u2i_t *u, const u2i_train_options_t *opt, u2i_error_t *err) {
         return error_set(err, U2I_EINVAL, "check is \"%.32s\", but must be \"time\" or \"users\"",
                          o.check);
     }
-    return api_end(engine_train(u->engine, &o, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_train(c.engine, &o, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_untrain(u2i_t *u, int all, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return api_end(engine_untrain(u->engine, all != 0, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_untrain(c.engine, all != 0, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_scan_training(u2i_t *u, u2i_figure_fn fn, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return fn == NULL ? api_missing("fn", err)
-                      : api_end(engine_scan_training(u->engine, fn, ctx, err), err);
+    if (fn == NULL) {
+        return api_missing("fn", err);
+    }
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_scan_training(c.engine, fn, ctx, err);
+    }
+    return api_end(c.rc, err);
 }
 
 int u2i_build_index(u2i_t *u, u2i_progress_fn progress, void *ctx, u2i_error_t *err) {
     U2I_TRY(api_begin(u, err));
-    return api_end(engine_build_index(u->engine, progress, ctx, err), err);
+    struct handle_call c = handle_start(u, err);
+    while (handle_next(&c)) {
+        c.rc = engine_build_index(c.engine, progress, ctx, err);
+    }
+    return api_end(c.rc, err);
 }

@@ -268,6 +268,7 @@ static int ask_search(struct ask *a, u2i_error_t *err) {
         return a->text == NULL ? U2I_OK : ask_nearest(a, a->text, U2I_FROM_SEARCH, 0, err);
     }
     const uint32_t dim = a->e->store->dim;
+    U2I_TRY(engine_check_dim(a->e, err));
     float *v = arena_array(&a->arena, dim, sizeof(*v));
     if (v == NULL) {
         return error_oom(err);

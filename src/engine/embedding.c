@@ -8,181 +8,41 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#define EMBEDDING_BLOB         "embedder"
-#define EMBEDDING_PENDING_BLOB "embedder.pending"
-#define EMBEDDING_MAGIC        0x31626d65u /* "emb1" */
-#define EMBEDDING_STEP         512u /* items embedded between two looks at the progress function */
+#define EMBEDDING_MAGIC 0x31626d65u /* "emb1" */
+#define EMBEDDING_STEP  512u        /* items embedded between two looks at the progress function */
 /* Word weights are learnt whenever the catalogue has doubled, from 16 items on; beyond 65,536 they no
  * longer move enough to pay for embedding everything again (u2i_reembed() still does it). */
 #define EMBEDDING_LEARN_FROM 16u
 #define EMBEDDING_LEARN_TO   65536u
 
-struct embedding_header {
-    uint32_t magic, number, items;
-};
-
-/* ---- Which embedder --------------------------------------------------------------------------- */
-
-/* "./all-MiniLM-L6-v2": a path, so that no folder is taken for a name. */
-static bool embedding_is_folder(const char *model) {
-    return model != NULL && strchr(model, '/') != NULL;
-}
-
-static int embedding_describe(struct embedder *e, char *name, size_t name_bytes, uint32_t *dim) {
-    *dim = e->dim;
-    (void)snprintf(name, name_bytes, "%s", e->name); /* fits: both are as long */
-    e->ops->close(e);
-    return U2I_OK;
-}
-
-/* The whole path of a folder, PATH_MAX bytes. */
-static int embedding_path(const char *folder, char *path, u2i_error_t *err) {
-    if (realpath(folder, path) == NULL) {
-        return error_set(err, U2I_ENOTFOUND, "%s does not exist", folder);
-    }
-    return strlen(path) <= SETTINGS_PATH_MAX_BYTES
-               ? U2I_OK
-               : error_set(err, U2I_EINVAL, "the path of %s has more than %d bytes", folder,
-                           SETTINGS_PATH_MAX_BYTES);
-}
-
-/* By its whole path, so that a link or a dot is not what the model is called after. */
-static int embedding_model_in(const char *folder, uint32_t dim, char *name, size_t name_bytes,
-                              uint32_t *name_dim, u2i_error_t *err) {
-    char path[PATH_MAX];
-    struct embedder *e;
-    U2I_TRY(embedding_path(folder, path, err));
-    U2I_TRY(embed_bert_open(path, &(struct embed_bert_options){.precision = EMBED_F32}, &e, err));
-    U2I_TRY(embedding_describe(e, name, name_bytes, name_dim));
-    return dim == 0 || dim == *name_dim
-               ? U2I_OK
-               : error_set(err, U2I_EEMBED, "%s makes vectors of %u dimensions, not of %u", folder,
-                           *name_dim, dim);
-}
-
-int embedding_model(const char *model, uint32_t dim, char *name, size_t name_bytes,
-                    uint32_t *name_dim, u2i_error_t *err) {
-    const bool none = model == NULL ? dim != 0 : strcmp(model, "none") == 0;
-    struct embedder *e;
-    if (embedding_is_folder(model)) {
-        return embedding_model_in(model, dim, name, name_bytes, name_dim, err);
-    }
-    if (model != NULL && !none && strcmp(model, "hash") != 0) {
-        return error_set(err, U2I_EEMBED,
-                         "there is no model \"%s\": use \"hash\", \"none\", or the path of a "
-                         "model's folder, as ./%s",
-                         model, model);
-    }
-    if (none) {
-        *name_dim = dim;
-        (void)snprintf(name, name_bytes, "none");
-        return dim != 0
-                   ? U2I_OK
-                   : error_set(err, U2I_EINVAL, "model \"none\" needs a dim, the vectors' length");
-    }
-    U2I_TRY(embed_hash_open(dim == 0 ? EMBED_HASH_DIM : dim, &e, err));
-    return embedding_describe(e, name, name_bytes, name_dim);
-}
-
-/* "hash" is asked for, "hash-512" is what a store has. */
-static bool embedding_is_model(const char *name, const char *wish) {
-    const size_t n = strlen(wish);
-    return n > 0 && strncmp(name, wish, n) == 0 && (name[n] == '\0' || name[n] == '-');
-}
-
-static bool embedding_is_hash(const char *model) {
-    unsigned dim;
-    char more;
-    return sscanf(model, "hash-%u%c", &dim, &more) == 1;
-}
-
-/* A folder may be called differently by now: the checksum at the end says whether it is the same model. */
-static bool embedding_is_same(const char *a, const char *b) {
-    const char *const sum_a = strrchr(a, '-');
-    const char *const sum_b = strrchr(b, '-');
-    if (embedding_is_hash(a) || embedding_is_hash(b) || sum_a == NULL || sum_b == NULL) {
-        return strcmp(a, b) == 0;
-    }
-    return strcmp(sum_a, sum_b) == 0;
-}
-
-/* The folder is the store's model's, and from now on the setting says so. */
-static int embedding_check_folder(struct engine *e, const char *folder, u2i_error_t *err) {
-    char name[sizeof(e->store->model)];
-    char path[PATH_MAX];
-    uint32_t dim;
-    U2I_TRY(embedding_model(folder, 0, name, sizeof(name), &dim, err));
-    if (!embedding_is_same(name, e->store->model)) {
-        return error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is model %s",
-                         e->store->model, folder, name);
-    }
-    U2I_TRY(embedding_path(folder, path, err));
-    e->model_folder = str_dup(path, strlen(path));
-    if (e->model_folder == NULL) {
-        return error_oom(err);
-    }
-    return e->readonly || strcmp(e->settings.model_folder, path) == 0
-               ? U2I_OK
-               : e->ops->put_setting(e->store, "model_folder", path, err);
-}
-
-int embedding_check(struct engine *e, const char *model, u2i_error_t *err) {
-    if (embedding_is_folder(model)) {
-        return embedding_check_folder(e, model, err);
-    }
-    return model == NULL || embedding_is_model(e->store->model, model)
-               ? U2I_OK
-               : error_set(err, U2I_EEMBED, "the store was made with model \"%s\", not with \"%s\"",
-                           e->store->model, model);
-}
-
-/* As the store's model says, without what it has learnt. */
-static int embedding_new(const struct engine *e, struct embedder **out, u2i_error_t *err) {
-    if (embedding_is_hash(e->store->model)) {
-        return embed_hash_open(e->store->dim, out, err);
-    }
-    const char *const folder = e->model_folder != NULL ? e->model_folder : e->settings.model_folder;
-    *out = NULL;
-    if (folder[0] == '\0') {
-        return error_set(err, U2I_EEMBED,
-                         "the store's vectors are of model %s: the setting model_folder does not "
-                         "say where it lies",
-                         e->store->model);
-    }
-    const struct embed_bert_options opt = {
-        .precision = e->settings.model_precision == 1 ? EMBED_INT8 : EMBED_F32};
-    return embed_bert_open(folder, &opt, out, err);
-}
-
-bool embedding_learns(const struct engine *e) {
-    return embedding_is_hash(e->store->model);
-}
-
 /* ---- The state in use ----------------------------------------------------------------------- */
 
-/* A second embedder with the state of `blob`, ready to be exchanged for the one in use. */
-static int embedding_load(struct engine *e, struct embedder **out, struct embedding_header *h,
-                          u2i_error_t *err) {
-    struct buf blob = {0};
-    *out = NULL;
+int embedding_unpack(struct embedder *e, const struct buf *blob, struct embedding_header *h,
+                     u2i_error_t *err) {
     *h = (struct embedding_header){0};
-    int rc = embedding_new(e, out, err);
+    if (blob->len >= sizeof(*h)) {
+        memcpy(h, blob->data, sizeof(*h));
+    }
+    return h->magic != EMBEDDING_MAGIC
+               ? error_set(err, U2I_ECORRUPT, "the embedder's saved state is damaged")
+               : e->ops->load(e, blob->data + sizeof(*h), blob->len - sizeof(*h), err);
+}
+
+/* A second embedder in the present state, ready to be exchanged for the one in use. */
+static int embedding_load(struct engine *e, const struct embedding_manner *manner,
+                          struct embedder **out, struct embedding_header *h, u2i_error_t *err) {
+    struct embedding_source from;
+    struct buf blob = {0};
+    *h = (struct embedding_header){0};
+    embedding_source_of(e, &from);
+    int rc = embedding_create(e, &from, manner, out, err);
     if (rc == U2I_OK && (*out)->ops->load != NULL) {
-        rc = e->ops->get_blob(e->store, EMBEDDING_BLOB, &blob, err);
-        if (rc == U2I_ENOTFOUND) {
-            rc = U2I_OK; /* nothing learnt yet */
-        } else if (rc == U2I_OK) {
-            if (blob.len >= sizeof(*h)) {
-                memcpy(h, blob.data, sizeof(*h));
-            }
-            rc = h->magic != EMBEDDING_MAGIC
-                     ? error_set(err, U2I_ECORRUPT, "the embedder's saved state is damaged")
-                     : (*out)->ops->load(*out, blob.data + sizeof(*h), blob.len - sizeof(*h), err);
-        }
+        rc = e->ops->get_blob(e->store, STORE_STATE_BLOB, &blob, err);
+        rc = rc == U2I_OK          ? embedding_unpack(*out, &blob, h, err)
+             : rc == U2I_ENOTFOUND ? U2I_OK /* nothing learnt yet */
+                                   : rc;
     }
     if (rc != U2I_OK && *out != NULL) {
         (*out)->ops->close(*out);
@@ -213,13 +73,40 @@ static uint32_t embedding_current(struct engine *e) {
     return number;
 }
 
+/* The settings that say how texts are embedded have changed. A model that can't be opened any more goes on as it is. */
+static int embedding_renew_manner(struct engine *e, const struct embedding_manner *manner,
+                                  u2i_error_t *err) {
+    struct embedder *fresh;
+    struct embedding_header h;
+    const int rc = embedding_load(e, manner, &fresh, &h, err);
+    if (rc == U2I_OK) {
+        embedding_exchange(e, fresh, h.number, h.items);
+    } else if (rc == U2I_ENOMEM || rc == STORE_MOVED) {
+        return rc;
+    } else {
+        log_line(&e->log, U2I_LOG_WARN, "texts are embedded as before the settings changed: %s",
+                 err == NULL ? "" : err->msg);
+        error_clear(err);
+    }
+    e->manner = *manner;
+    return U2I_OK;
+}
+
 int embedding_refresh(struct engine *e, u2i_error_t *err) {
-    if (!e->embeds || atomic_load(&e->embedding_newest) <= embedding_current(e)) {
+    struct embedding_manner manner;
+    if (!e->can_embed) {
+        return U2I_OK;
+    }
+    embedding_manner_of(e, &manner);
+    if (!embedding_same_manner(&manner, &e->manner)) {
+        return embedding_renew_manner(e, &manner, err);
+    }
+    if (atomic_load(&e->embedding_newest) <= embedding_current(e)) {
         return U2I_OK;
     }
     struct embedder *fresh;
     struct embedding_header h;
-    U2I_TRY(embedding_load(e, &fresh, &h, err));
+    U2I_TRY(embedding_load(e, &manner, &fresh, &h, err));
     embedding_exchange(e, fresh, h.number, h.items);
     return U2I_OK;
 }
@@ -283,20 +170,34 @@ static int embedding_learn_item(void *ctx, const struct store_item *item) {
     return l->rc;
 }
 
-static int embedding_save(struct engine *e, const struct learning *l, uint32_t number,
-                          u2i_error_t *err) {
-    const struct embedding_header h = {EMBEDDING_MAGIC, number, l->items};
+int embedding_teach(struct engine *e, struct embedder *embedder, uint32_t *items,
+                    u2i_error_t *err) {
+    struct learning l = {.embedder = embedder, .err = err};
+    U2I_TRY(embedder->ops->learn_begin(embedder, err));
+    U2I_TRY(e->ops->scan_items(e->store, embedding_learn_item, &l, err));
+    U2I_TRY(l.rc);
+    embedder->ops->learn_end(embedder);
+    *items = l.items;
+    return U2I_OK;
+}
+
+int embedding_pack(const struct embedder *e, uint32_t number, uint32_t items, struct buf *out,
+                   u2i_error_t *err) {
+    const struct embedding_header h = {EMBEDDING_MAGIC, number, items};
+    buf_put(out, &h, sizeof(h));
+    U2I_TRY(e->ops->save(e, out, err));
+    return out->failed ? error_oom(err) : U2I_OK;
+}
+
+static int embedding_save(struct engine *e, const struct embedder *embedder, uint32_t number,
+                          uint32_t items, u2i_error_t *err) {
     struct buf blob = {0};
-    buf_put(&blob, &h, sizeof(h));
-    int rc = l->embedder->ops->save(l->embedder, &blob, err);
-    if (rc == U2I_OK && blob.failed) {
-        rc = error_oom(err);
-    }
+    int rc = embedding_pack(embedder, number, items, &blob, err);
     if (rc == U2I_OK) { /* the mark first: a state without re-embedded items must be noticed */
-        rc = e->ops->put_blob(e->store, EMBEDDING_PENDING_BLOB, "1", 1, err);
+        rc = e->ops->put_blob(e->store, STORE_STATE_PENDING_BLOB, "1", 1, err);
     }
     if (rc == U2I_OK) {
-        rc = e->ops->put_blob(e->store, EMBEDDING_BLOB, blob.data, blob.len, err);
+        rc = e->ops->put_blob(e->store, STORE_STATE_BLOB, blob.data, blob.len, err);
     }
     buf_free(&blob);
     return rc;
@@ -312,34 +213,26 @@ static int embedding_announce(struct engine *e, uint32_t number, u2i_error_t *er
 /* Learns from all items and puts the new state in use. No write of items is under way when it is
  * exchanged, so that every item written before is seen by the re-embedding that follows. */
 static int embedding_learn(struct engine *e, u2i_error_t *err) {
-    struct learning l = {.err = err};
-    int rc = embedding_new(e, &l.embedder, err);
-    if (rc == U2I_OK) {
-        rc = l.embedder->ops->learn_begin(l.embedder, err);
-    }
-    if (rc == U2I_OK) {
-        rc = e->ops->scan_items(e->store, embedding_learn_item, &l, err);
-    }
-    rc = rc == U2I_OK ? l.rc : rc;
-    if (rc != U2I_OK) {
-        goto out;
-    }
-    l.embedder->ops->learn_end(l.embedder);
+    struct embedding_source from;
+    struct embedding_manner manner;
+    struct embedder *fresh;
+    uint32_t items;
+    embedding_source_of(e, &from);
+    embedding_manner_of(e, &manner);
+    U2I_TRY(embedding_create(e, &from, &manner, &fresh, err));
     const uint32_t number = embedding_current(e) + 1;
-    rc = embedding_save(e, &l, number, err);
+    int rc = embedding_teach(e, fresh, &items, err);
+    if (rc == U2I_OK) {
+        rc = embedding_save(e, fresh, number, items, err);
+    }
     if (rc != U2I_OK) {
-        goto out;
+        fresh->ops->close(fresh);
+        return rc;
     }
     (void)pthread_rwlock_wrlock(&e->puts);
-    embedding_exchange(e, l.embedder, number, l.items);
+    embedding_exchange(e, fresh, number, items);
     (void)pthread_rwlock_unlock(&e->puts);
-    l.embedder = NULL;
-    rc = embedding_announce(e, number, err);
-out:
-    if (l.embedder != NULL) {
-        l.embedder->ops->close(l.embedder);
-    }
-    return rc;
+    return embedding_announce(e, number, err);
 }
 
 /* ---- Embedding everything anew ---------------------------------------------------------------- */
@@ -446,7 +339,7 @@ static int embedding_catch_up(struct engine *e, u2i_progress_fn progress, void *
     }
     mem_free(stale.rows);
     return rc == U2I_OK && !stopped
-               ? e->ops->put_blob(e->store, EMBEDDING_PENDING_BLOB, NULL, 0, err)
+               ? e->ops->put_blob(e->store, STORE_STATE_PENDING_BLOB, NULL, 0, err)
                : rc;
 }
 
@@ -508,7 +401,7 @@ int embedding_grow(struct engine *e, size_t put, u2i_error_t *err) {
 
 static int embedding_go_on(struct engine *e, u2i_error_t *err) {
     struct buf mark = {0};
-    const int pending = e->ops->get_blob(e->store, EMBEDDING_PENDING_BLOB, &mark, NULL);
+    const int pending = e->ops->get_blob(e->store, STORE_STATE_PENDING_BLOB, &mark, NULL);
     buf_free(&mark);
     if (pending != U2I_OK) {
         return U2I_OK;
@@ -526,7 +419,7 @@ static int embedding_go_on(struct engine *e, u2i_error_t *err) {
 /* A model that can't be opened is no reason to close a store: its vectors are there, only text can't become new
  * ones. */
 static int embedding_without(struct engine *e, int rc, u2i_error_t *err) {
-    if (rc == U2I_ENOMEM || embedding_is_hash(e->store->model)) {
+    if (rc == U2I_ENOMEM || rc == STORE_MOVED || embedding_learns(e)) {
         return rc;
     }
     e->embedding_error = *err;
@@ -538,19 +431,19 @@ static int embedding_without(struct engine *e, int rc, u2i_error_t *err) {
 int embedding_open(struct engine *e, u2i_error_t *err) {
     struct embedder *fresh;
     struct embedding_header h;
+    struct embedding_source from;
     u2i_error_t why = {0};
     if (strcmp(e->store->model, "none") == 0) {
         return U2I_OK;
     }
     e->embeds = true;
     err = err == NULL ? &why : err;
-    int rc = embedding_load(e, &fresh, &h, err);
+    embedding_source_of(e, &from);
+    embedding_manner_of(e, &e->manner);
+    int rc = embedding_load(e, &e->manner, &fresh, &h, err);
     if (rc == U2I_OK && !embedding_is_same(fresh->name, e->store->model)) {
         rc = error_set(err, U2I_EEMBED, "the store's vectors are of model %s, %s is %s",
-                       e->store->model,
-                       embedding_learns(e)       ? "this u2i's"
-                       : e->model_folder != NULL ? e->model_folder
-                                                 : e->settings.model_folder,
+                       e->store->model, embedding_learns(e) ? "this u2i's" : from.place,
                        fresh->name);
         fresh->ops->close(fresh);
     }
@@ -571,5 +464,5 @@ void embedding_close(struct engine *e) {
     if (e->embedder != NULL) {
         e->embedder->ops->close(e->embedder);
     }
-    mem_free(e->model_folder);
+    mem_free(e->model_place);
 }

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#define ENGINE_OPEN_TRIES    8
 #define ENGINE_HISTORY_BYTES ((size_t)64 << 20) /* newest events of the users active now */
 
 /* ---- The store ------------------------------------------------------------------------------ */
@@ -17,9 +18,10 @@ static bool engine_is_memory(const char *location) {
 
 static int engine_create_store(struct engine *e, const struct engine_options *opt,
                                struct store_options *so, u2i_error_t *err) {
-    char model[sizeof(e->store->model)];
-    U2I_TRY(embedding_model(opt->model, opt->dim, model, sizeof(model), &so->dim, err));
-    so->model = model;
+    struct embedding_source from;
+    U2I_TRY(embedding_resolve(opt->model, opt->dim, &from, err));
+    so->model = from.name;
+    so->dim = from.dim;
     return engine_is_memory(opt->location) ? store_memory_open(so, &e->store, err)
                                            : store_sqlite_open(opt->location, so, &e->store, err);
 }
@@ -57,6 +59,7 @@ static int engine_check_model(struct engine *e, const struct engine_options *opt
 static int engine_init_locks(struct engine *e) {
     (void)pthread_mutex_init(&e->refreshing, NULL); /* cannot fail on Linux */
     (void)pthread_mutex_init(&e->settings_lock, NULL);
+    (void)pthread_mutex_init(&e->moving, NULL);
     (void)pthread_mutex_init(&e->reembedding, NULL);
     (void)pthread_mutex_init(&e->training, NULL);
     (void)pthread_mutex_init(&e->exchanging, NULL);
@@ -82,6 +85,7 @@ static int engine_init_derived(struct engine *e, u2i_error_t *err) {
 
 static void engine_free(struct engine *e) {
     embedding_close(e);
+    mem_free(e->cache);
     trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
@@ -106,14 +110,42 @@ static void engine_free(struct engine *e) {
     (void)pthread_mutex_destroy(&e->training);
     (void)pthread_mutex_destroy(&e->exchanging);
     (void)pthread_mutex_destroy(&e->reembedding);
+    (void)pthread_mutex_destroy(&e->moving);
     (void)pthread_mutex_destroy(&e->settings_lock);
     (void)pthread_mutex_destroy(&e->refreshing);
     mem_free(e);
 }
 
-int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err) {
+/* Beside the store; where it lies now, wherever the program goes. */
+static int engine_name_cache(struct engine *e, const char *location, u2i_error_t *err) {
+    char *const path = engine_is_memory(location) ? NULL : realpath(location, NULL);
+    if (path == NULL) {
+        return U2I_OK; /* nothing is kept */
+    }
+    struct buf name = {0};
+    buf_printf(&name, "%s-index", path);
+    free(path); /* realpath()'s */
+    e->cache = name.failed ? NULL : str_dup(name.data, name.len);
+    buf_free(&name);
+    return e->cache == NULL ? error_oom(err) : U2I_OK;
+}
+
+static int engine_start(struct engine *e, const struct engine_options *opt, u2i_error_t *err) {
+    U2I_TRY(engine_init_locks(e));
+    U2I_TRY(engine_init_derived(e, err));
+    U2I_TRY(engine_open_store(e, opt, err));
+    e->ops = e->store->ops;
+    e->caller_dim = opt->caller_dim == 0 ? e->store->dim : opt->caller_dim;
+    U2I_TRY(engine_name_cache(e, opt->location, err));
+    U2I_TRY(engine_refresh(e, err));
+    U2I_TRY(engine_check_model(e, opt, err));
+    U2I_TRY(embedding_open(e, err));
+    return (opt->flags & U2I_OPEN_TRAINS) != 0 && !e->readonly ? learner_start(e, err) : U2I_OK;
+}
+
+static int engine_open_once(const struct engine_options *opt, struct engine **out,
+                            u2i_error_t *err) {
     struct engine *e = mem_zalloc(sizeof(*e));
-    *out = NULL;
     if (e == NULL) {
         return error_oom(err);
     }
@@ -123,26 +155,7 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     e->all_users_stale = true;
     atomic_store(&e->settings_stale, true);
     atomic_store(&e->popularity_stale, true);
-    int rc = engine_init_locks(e);
-    if (rc == U2I_OK) {
-        rc = engine_init_derived(e, err);
-    }
-    if (rc == U2I_OK) {
-        rc = engine_open_store(e, opt, err);
-    }
-    if (rc == U2I_OK) {
-        e->ops = e->store->ops;
-        rc = engine_refresh(e, err);
-    }
-    if (rc == U2I_OK) {
-        rc = engine_check_model(e, opt, err);
-    }
-    if (rc == U2I_OK) {
-        rc = embedding_open(e, err);
-    }
-    if (rc == U2I_OK && (opt->flags & U2I_OPEN_TRAINS) != 0 && !e->readonly) {
-        rc = learner_start(e, err);
-    }
+    const int rc = engine_start(e, opt, err);
     if (rc != U2I_OK) {
         if (e->store != NULL) {
             (void)e->store->ops->close(e->store); /* the first error is the one to report */
@@ -152,6 +165,17 @@ int engine_open(const struct engine_options *opt, struct engine **out, u2i_error
     }
     *out = e;
     return U2I_OK;
+}
+
+int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err) {
+    int rc = STORE_MOVED;
+    *out = NULL;
+    for (int i = 0; i < ENGINE_OPEN_TRIES && rc == STORE_MOVED; i++) { /* it may move meanwhile */
+        rc = engine_open_once(opt, out, err);
+    }
+    return rc == STORE_MOVED
+               ? error_set(err, U2I_EBUSY, "%s gets one other model after the other", opt->location)
+               : rc;
 }
 
 int engine_close(struct engine *e) {
@@ -169,8 +193,21 @@ int engine_close(struct engine *e) {
     return rc;
 }
 
+int engine_check_dim(const struct engine *e, u2i_error_t *err) {
+    return e->caller_dim == e->store->dim
+               ? U2I_OK
+               : error_set(err, U2I_EEMBED,
+                           "the store's vectors have %u dimensions by now (model %s), not %u: open "
+                           "it again",
+                           e->store->dim, e->store->model, e->caller_dim);
+}
+
+int engine_done(int rc) {
+    return rc == STORE_MOVED ? U2I_OK : rc;
+}
+
 uint32_t engine_dim(const struct engine *e) {
-    return e->store->dim;
+    return e->caller_dim;
 }
 
 /* ---- Settings ------------------------------------------------------------------------------- */

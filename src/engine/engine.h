@@ -18,13 +18,16 @@ struct engine_options {
     uint32_t flags;
     uint32_t dim;
     const char *model;
+    uint32_t caller_dim; /* the vectors' length as the caller knows it; 0 = the store's */
     const struct clock *clock;
     struct log log;
 };
 
+/* Each function may also say STORE_MOVED (store.h): some process has put vectors of another model in use. It has done
+ * nothing then, nor will this engine do anything any more: who goes on opens another one. */
 int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err);
 int engine_close(struct engine *e);
-uint32_t engine_dim(const struct engine *e);
+uint32_t engine_dim(const struct engine *e); /* as the caller knows it */
 
 int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err);
 int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_error_t *err);
@@ -32,6 +35,7 @@ int engine_delete_items(struct engine *e, const char *const *ids, size_t n, size
                         u2i_error_t *err);
 int engine_scan_items(struct engine *e, u2i_item_fn fn, void *ctx, u2i_error_t *err);
 int engine_reembed(struct engine *e, u2i_progress_fn progress, void *ctx, u2i_error_t *err);
+int engine_reembed_to(struct engine *e, const u2i_reembed_options_t *opt, u2i_error_t *err);
 
 /* The texts' vectors, n x dim floats; U2I_EINVAL if dim is not the store's. */
 int engine_embed(struct engine *e, const u2i_embedding_t *what, u2i_error_t *err);

@@ -4,6 +4,7 @@
  * read section: answers look at it inside one, and it is changed only by the store's listener or by
  * store->alone(), when none is open. Beside that there are, in the order in which they are taken:
  *   settings_lock  for recording, which needs no read section: also held where settings are exchanged
+ *   moving       held for the whole of embedding everything with another model
  *   reembedding  held for the whole of learning and re-embedding
  *   training     held for the whole of a training: one at a time
  *   exchanging   while the model in use or single taste vectors are exchanged
@@ -33,6 +34,7 @@
 struct trained {
     struct model *model; /* NULL = none, or it can't be read */
     uint32_t version;    /* counts trainings */
+    bool content_gone;   /* the store has got other content vectors since */
     float weight_max; /* of an event, what it was trained with: trained_weight() is divided by it */
     int64_t now_ms;   /* the moment of the training */
     uint64_t events;  /* in the log at that time */
@@ -42,7 +44,7 @@ struct trained {
 struct trained_header { /* what its bytes begin with */
     uint32_t magic, version;
     float weight_max;
-    uint32_t unused;
+    uint32_t embedders; /* store->models: which content vectors it has learnt from */
     int64_t now_ms;
     uint64_t events;
 };
@@ -59,12 +61,34 @@ struct learner { /* trains in the background; learner.c */
     uint64_t trained_at;   /* its own: events in the store at the last training */
 };
 
+/* What an embedder is opened from. */
+enum embedding_kind { EMBEDDING_NONE, EMBEDDING_HASH, EMBEDDING_FOLDER };
+struct embedding_source {
+    enum embedding_kind kind;
+    char name[64]; /* as the store has it: "hash-512" */
+    uint32_t dim;
+    char place[SETTINGS_PATH_MAX_BYTES + 1]; /* the folder's whole path; "": it needs none */
+};
+/* How it embeds, as the settings say. */
+struct embedding_manner {
+    enum embed_precision
+        precision; /* alone changes vectors hardly: it holds for the next opening */
+    bool windows;
+    char query_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
+    char passage_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
+};
+struct embedding_header { /* what its saved state begins with */
+    uint32_t magic, number, items;
+};
+
 struct engine {
     struct store *store;
     const struct store_ops *ops;
     const struct clock *clock;
     struct log log;
     bool readonly;
+    uint32_t caller_dim; /* the vectors' length as the caller knows it */
+    char *cache;         /* folder for what can be made again; NULL: none */
 
     struct settings settings;
     atomic_bool settings_stale;
@@ -87,13 +111,15 @@ struct engine {
     struct histories *histories;
     struct covisits *covisits; /* of the events that came in since the open */
 
+    pthread_mutex_t moving;
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
     pthread_rwlock_t embedding;
     bool embeds; /* fixed at open; false: the vectors are the caller's */
     struct embedder *embedder;
-    char *model_folder; /* that the caller named; NULL = as the setting says */
-    bool can_embed;     /* else its model could not be opened, for this reason: */
+    char *model_place;              /* that the caller named; NULL = as the setting says */
+    struct embedding_manner manner; /* of the embedder in use; under `refreshing` */
+    bool can_embed;                 /* else its model could not be opened, for this reason: */
     u2i_error_t embedding_error;
     uint32_t embedding_number;         /* of the embedder's state; 0 = nothing learnt */
     _Atomic uint32_t embedding_newest; /* the number that the store's setting names */
@@ -116,6 +142,13 @@ struct engine {
     roaring_bitmap_t *stale_users; /* whose profile in `neighbours` is out of date */
     bool all_users_stale;
 };
+
+/* engine.c */
+/* Before a vector of the caller's is looked at: U2I_EEMBED if its length isn't the store's any more. */
+int engine_check_dim(const struct engine *e, u2i_error_t *err);
+/* Of what follows a write: that the store has moved since is for the next call to notice; or the write, which is
+ * done, would be made again. */
+int engine_done(int rc);
 
 /* refresh.c: settings and what follows from them. Call outside of a read section, before any work
  * that depends on settings; cheap when nothing has changed. */
@@ -141,24 +174,36 @@ void popular_discard(struct counted *c);
 int popular_save(struct engine *e, u2i_error_t *err);
 float popular_weight(const struct action *a); /* 0 = does not count */
 
-/* embedding.c */
+/* embedding_model.c: which embedder. */
+/* `model` as the public options have it. U2I_EEMBED, U2I_ENOTFOUND (no such model), U2I_EINVAL. */
+int embedding_resolve(const char *model, uint32_t dim, struct embedding_source *out,
+                      u2i_error_t *err);
+/* The caller's wish for a model (NULL = any) against what the store has. */
+int embedding_check(struct engine *e, const char *model, u2i_error_t *err);
+void embedding_source_of(struct engine *e, struct embedding_source *out); /* the store's */
+void embedding_manner_of(struct engine *e, struct embedding_manner *out); /* the settings' */
+bool embedding_same_manner(const struct embedding_manner *a, const struct embedding_manner *b);
+bool embedding_is_same(const char *a, const char *b); /* names of one model */
+int embedding_create(const struct engine *e, const struct embedding_source *from,
+                     const struct embedding_manner *manner, struct embedder **out,
+                     u2i_error_t *err);
+/* Whether the embedder learns from the catalogue; else a vector depends on its text alone. */
+bool embedding_learns(const struct engine *e);
+
+/* embedding.c: the embedder in use. */
 #define EMBEDDING_SETTING                                                                          \
     "internal.embedding" /* number of the newest state: tells other processes */
-/* The caller's wish for a model ("hash", "none", a folder; NULL = any) against what the store has. */
-int embedding_check(struct engine *e, const char *model, u2i_error_t *err);
 int embedding_open(struct engine *e, u2i_error_t *err);
 /* Whether text can be embedded: there may be a model that could not be opened. */
 static inline bool embedding_can(const struct engine *e) {
     return e->can_embed;
 }
 void embedding_close(struct engine *e);
-/* Takes in a state that another process has learnt; part of engine_refresh(). */
+/* Takes in a state that another process has learnt, and other prefixes; part of engine_refresh(). */
 int embedding_refresh(struct engine *e, u2i_error_t *err);
 /* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err);
-/* Whether the embedder learns from the catalogue; else a vector depends on its text alone. */
-bool embedding_learns(const struct engine *e);
 /* Whether a text can be embedded without long preparations; embedding_prepare() makes them. */
 bool embedding_ready(struct engine *e);
 int embedding_prepare(struct engine *e, u2i_error_t *err);
@@ -167,9 +212,12 @@ bool embedding_is_zero(const float *v, uint32_t dim);
 int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err);
 /* Learns and re-embeds if the catalogue has doubled since it was last learnt. */
 int embedding_grow(struct engine *e, size_t put, u2i_error_t *err);
-/* A name and dim for a new store: `model` as the public options have it. */
-int embedding_model(const char *model, uint32_t dim, char *name, size_t name_bytes,
-                    uint32_t *name_dim, u2i_error_t *err);
+/* Teaches an embedder all items' texts; what it has learnt as bytes, and back. */
+int embedding_teach(struct engine *e, struct embedder *embedder, uint32_t *items, u2i_error_t *err);
+int embedding_pack(const struct embedder *e, uint32_t number, uint32_t items, struct buf *out,
+                   u2i_error_t *err);
+int embedding_unpack(struct embedder *e, const struct buf *blob, struct embedding_header *h,
+                     u2i_error_t *err);
 
 /* taste.c: a user's profile with what it is made of; lives in an arena. */
 struct taste {

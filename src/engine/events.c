@@ -102,8 +102,12 @@ static int events_take(struct engine *e, const struct incoming *in, size_t *reco
             rc = events_put(e, &rows, recorded, err);
         }
         arena_free(&scratch);
-        if ((rc != U2I_EINVAL && rc != U2I_ENOTFOUND) || attempt == 1 ||
-            e->ops->read_begin(e->store, NULL) != U2I_OK) {
+        if ((rc != U2I_EINVAL && rc != U2I_ENOTFOUND) || attempt == 1) {
+            break;
+        }
+        const int looked = e->ops->read_begin(e->store, NULL);
+        if (looked != U2I_OK) {
+            rc = looked == STORE_MOVED ? looked : rc;
             break;
         }
         e->ops->read_end(e->store);

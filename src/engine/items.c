@@ -12,6 +12,7 @@
 static int items_copy_vectors(const struct engine *e, const u2i_item_t *items, size_t n,
                               struct store_item *rows, float *vectors, u2i_error_t *err) {
     const uint32_t dim = e->store->dim;
+    U2I_TRY(engine_check_dim(e, err));
     for (size_t i = 0; i < n; i++) {
         float *v = vectors + i * dim;
         if (items[i].vector == NULL) {
@@ -130,6 +131,19 @@ static int items_embed(struct engine *e, struct arena *a, const u2i_item_t *item
     return U2I_OK;
 }
 
+/* The items are stored and found; better word weights can wait for the next attempt. */
+static void items_settle(struct engine *e, uint32_t number, size_t n, u2i_error_t *err) {
+    int rc = embedding_settle(e, number, err);
+    if (rc == U2I_OK) {
+        rc = embedding_grow(e, n, err);
+    }
+    if (rc != U2I_OK && rc != STORE_MOVED) {
+        log_line(&e->log, U2I_LOG_WARN, "word weights are not renewed: %s",
+                 err == NULL ? "" : err->msg);
+    }
+    error_clear(err);
+}
+
 int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err) {
     struct arena scratch = {0};
     struct store_item *rows = arena_array(&scratch, n, sizeof(*rows));
@@ -151,12 +165,8 @@ int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_er
     }
     const uint32_t number = rc == U2I_OK && n > 0 ? rows[0].embedding : 0;
     arena_free(&scratch);
-    if (rc == U2I_OK &&
-        (embedding_settle(e, number, err) != U2I_OK || embedding_grow(e, n, err) != U2I_OK)) {
-        /* The items are stored and found; better word weights can wait for the next attempt. */
-        log_line(&e->log, U2I_LOG_WARN, "word weights are not renewed: %s",
-                 err == NULL ? "" : err->msg);
-        error_clear(err);
+    if (rc == U2I_OK) {
+        items_settle(e, number, n, err);
     }
     return rc;
 }
@@ -209,6 +219,11 @@ static int items_copy(const struct store_item *from, uint32_t dim, u2i_item_t **
     return U2I_OK;
 }
 
+/* Vectors of a length that the caller doesn't know are not shown. */
+static const float *items_vector(const struct engine *e, const float *vector) {
+    return e->caller_dim == e->store->dim ? vector : NULL;
+}
+
 int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_error_t *err) {
     struct arena scratch = {0};
     struct store_item item;
@@ -221,6 +236,7 @@ int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_erro
         rc = e->ops->get_item(e->store, row, &scratch, &item, err);
     }
     if (rc == U2I_OK) {
+        item.vector = items_vector(e, item.vector);
         rc = items_copy(&item, e->store->dim, out, err);
     }
     e->ops->read_end(e->store);
@@ -229,6 +245,7 @@ int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_erro
 }
 
 struct item_scan {
+    const struct engine *e;
     u2i_item_fn fn;
     void *ctx;
 };
@@ -236,12 +253,12 @@ struct item_scan {
 static int items_scan_one(void *ctx, const struct store_item *from) {
     const struct item_scan *scan = ctx;
     const u2i_item_t item = {from->id,       from->title,      from->text,
-                             from->category, from->attrs_json, from->vector};
+                             from->category, from->attrs_json, items_vector(scan->e, from->vector)};
     return scan->fn(scan->ctx, &item);
 }
 
 int engine_scan_items(struct engine *e, u2i_item_fn fn, void *ctx, u2i_error_t *err) {
-    struct item_scan scan = {fn, ctx};
+    struct item_scan scan = {e, fn, ctx};
     return e->ops->scan_items(e->store, items_scan_one, &scan, err);
 }
 

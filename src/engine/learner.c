@@ -67,7 +67,8 @@ static void *learner_run(void *arg) {
 }
 
 int learner_start(struct engine *e, u2i_error_t *err) {
-    e->learner.trained_at = e->trained.events;
+    /* Content vectors of another embedder are as good as a new log. */
+    e->learner.trained_at = e->trained.content_gone ? 0 : e->trained.events;
     if (thread_start(&e->learner.thread, "u2i-learner", learner_run, e) != U2I_OK) {
         return error_set(err, U2I_EIO, "the thread that trains cannot be started");
     }

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/number.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@ enum setting_type {
     SETTING_ACTION,
     SETTING_NAMES,
     SETTING_PATH,
+    SETTING_PREFIX,
     SETTING_RULES,
     SETTING_PARTS
 };
@@ -106,6 +108,15 @@ static const struct setting_def setting_defs[] = {
      0.5,
      0.999,
      {0}},
+    {"long_texts",
+     "cut",
+     "of a text longer than the model takes: cut: its beginning counts; average: it is embedded in "
+     "pieces, whose vectors are averaged; in a store with items only u2i reembed changes it",
+     SETTING_CHOICE,
+     AT(long_texts),
+     0,
+     0,
+     {"cut", "average"}},
     {"max_future_s",
      "86400",
      "an event further ahead of now than this is refused",
@@ -132,15 +143,23 @@ static const struct setting_def setting_defs[] = {
      0,
      {0}},
     {"model_precision",
-     "f32",
-     "what a BERT model computes with: f32, or int8 (three times as fast, nearly the same "
-     "vectors); "
-     "holds for the next opening of the store",
+     "auto",
+     "what a BERT model computes with: f32, int8 (faster, nearly the same vectors), or auto: int8 "
+     "where a check finds the vectors near enough; holds for the next opening of the store",
      SETTING_CHOICE,
      AT(model_precision),
      0,
      0,
-     {"f32", "int8"}},
+     {"auto", "f32", "int8"}},
+    {"passage_prefix",
+     "",
+     "put before an item's text for the model, as some want it (e5: \"passage: \"); in a store "
+     "with items only u2i reembed changes it",
+     SETTING_PREFIX,
+     AT(passage_prefix),
+     0,
+     0,
+     {0}},
     {"popular_blend",
      "0.5",
      "share of the recent count in popularity, 0..1",
@@ -171,6 +190,14 @@ static const struct setting_def setting_defs[] = {
      "starts",
      SETTING_NAMES,
      AT(protected),
+     0,
+     0,
+     {0}},
+    {"query_prefix",
+     "",
+     "put before a question's text for the model, as some want it (e5: \"query: \")",
+     SETTING_PREFIX,
+     AT(query_prefix),
      0,
      0,
      {0}},
@@ -448,6 +475,20 @@ static int setting_put_path(struct settings *s, const struct setting_def *d, con
     return U2I_OK;
 }
 
+static int setting_put_prefix(struct settings *s, const struct setting_def *d, const char *value,
+                              u2i_error_t *err) {
+    const size_t n = strlen(value);
+    if (n > SETTINGS_PREFIX_MAX_BYTES) {
+        return error_set(err, U2I_EINVAL, "%s of %zu bytes is over %d", d->name, n,
+                         SETTINGS_PREFIX_MAX_BYTES);
+    }
+    if (!utf8_valid(value, n)) {
+        return error_set(err, U2I_EINVAL, "%s is not UTF-8 text", d->name);
+    }
+    memcpy(setting_field(s, d), value, n + 1);
+    return U2I_OK;
+}
+
 bool settings_protects(const struct settings *s, const char *attribute) {
     const size_t n = strlen(attribute);
     for (const char *p = s->protected; *p != '\0';) {
@@ -537,6 +578,8 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_names(s, d, value, err);
     case SETTING_PATH:
         return setting_put_path(s, d, value, err);
+    case SETTING_PREFIX:
+        return setting_put_prefix(s, d, value, err);
     case SETTING_PARTS:
         return setting_put_parts(s, d, value, err);
     case SETTING_RULES:
@@ -562,6 +605,7 @@ static const char *setting_show(const struct settings *s, const struct setting_d
         return *(const char *)field == '\0' ? "refuse" : field;
     case SETTING_NAMES:
     case SETTING_PATH:
+    case SETTING_PREFIX:
         return field;
     case SETTING_PARTS:
         setting_print_parts(*(const uint32_t *)field, scratch, SETTING_SCRATCH_BYTES);

@@ -17,8 +17,9 @@ struct action {
     bool exclude; /* the item is never recommended to this user again */
 };
 
-#define SETTINGS_NAMES_MAX_BYTES 1000
-#define SETTINGS_PATH_MAX_BYTES  1023
+#define SETTINGS_NAMES_MAX_BYTES  1000
+#define SETTINGS_PATH_MAX_BYTES   1023
+#define SETTINGS_PREFIX_MAX_BYTES 256
 
 /* Ranking rules, as text and parsed; both owned, NULL = none. */
 struct settings_rules {
@@ -31,6 +32,8 @@ enum settings_mode {
     SETTINGS_REALTIME = 1, /* nothing learnt: content, neighbours and popularity of this moment */
     SETTINGS_OFFLINE = 2   /* learnt vectors of the last training, users' events up to it */
 };
+
+enum settings_long_texts { SETTINGS_CUT = 0, SETTINGS_AVERAGE = 1 };
 
 struct settings {
     struct profile_recency recency;
@@ -46,7 +49,10 @@ struct settings {
     int mode;         /* enum settings_mode */
     double diversity; /* 0..1 */
     struct settings_rules rules;
-    int model_precision;                            /* 0 f32, 1 int8 */
+    int model_precision; /* enum embed_precision */
+    int long_texts;      /* enum settings_long_texts */
+    char query_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
+    char passage_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
     char model_folder[SETTINGS_PATH_MAX_BYTES + 1]; /* of the embedder; "" = it needs none */
     char protected[SETTINGS_NAMES_MAX_BYTES + 1];   /* names of attributes, separated by spaces */
     int train_auto;                                 /* 0 off, 1 on */

@@ -78,8 +78,8 @@ void trained_forget(struct engine *e, const char *token) {
 }
 
 int trained_save(struct engine *e, const struct trained *l, u2i_error_t *err) {
-    const struct trained_header h = {TRAINED_MAGIC, l->version, l->weight_max, 0,
-                                     l->now_ms,     l->events};
+    const struct trained_header h = {TRAINED_MAGIC,    l->version, l->weight_max,
+                                     e->store->models, l->now_ms,  l->events};
     struct buf bytes = {0};
     buf_put(&bytes, &h, sizeof(h));
     int rc = model_save(l->model, &bytes, err);
@@ -107,6 +107,13 @@ static int trained_load(struct engine *e, const char *token, struct trained *out
         rc = h.magic != TRAINED_MAGIC || !(h.weight_max > 0)
                  ? error_set(err, U2I_ECORRUPT, "what was learnt (%s) is damaged", token)
                  : model_load(bytes.data + sizeof(h), bytes.len - sizeof(h), &out->model, err);
+    }
+    if (rc == U2I_OK && h.embedders != e->store->models && model_content_dim(out->model) != 0) {
+        model_forget_content(out->model);
+        out->content_gone = true;
+        log_line(&e->log, U2I_LOG_INFO,
+                 "what was learnt of content is of another embedder's vectors: the next training "
+                 "learns it anew");
     }
     if (rc == U2I_OK && model_content_dim(out->model) != 0 &&
         model_content_dim(out->model) != e->store->dim) {

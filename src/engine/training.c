@@ -189,7 +189,7 @@ static int training_publish(struct engine *e, struct trained *fresh,
     atomic_store(&e->settings_stale, true); /* what is in use is what the settings say in the end */
     if (rc == U2I_OK) {
         trained_forget(e, old.before);
-        return engine_refresh(e, err);
+        return engine_done(engine_refresh(e, err));
     }
     trained_forget(e, tokens.newest);
     (void)engine_refresh(e, NULL); /* the first error is the one to report */
@@ -270,7 +270,7 @@ int engine_untrain(struct engine *e, bool all, u2i_error_t *err) {
         if (all) {
             trained_forget(e, old.before);
         }
-        rc = engine_refresh(e, err);
+        rc = engine_done(engine_refresh(e, err));
     }
 out:
     training_end(e);

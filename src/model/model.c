@@ -24,14 +24,7 @@ struct model *model_alloc(void) {
     return m;
 }
 
-void model_free(struct model *m) {
-    if (m == NULL) {
-        return;
-    }
-    for (int p = 0; p < MODEL_PARTS_N; p++) {
-        mem_free(m->spread[p]);
-        train_matrix_free(m->sparse[p]);
-    }
+void model_forget_content(struct model *m) {
     train_map_free(m->map);
     train_map_free(m->map_in);
     mem_free(m->lessons.ks);
@@ -40,6 +33,21 @@ void model_free(struct model *m) {
     mem_free(m->lessons.gains);
     mem_free(m->content_mean);
     mem_free(m->content_spread);
+    m->map = m->map_in = NULL;
+    m->lessons = (struct model_lessons){0};
+    m->content_mean = m->content_spread = NULL;
+    m->content_dim = 0;
+}
+
+void model_free(struct model *m) {
+    if (m == NULL) {
+        return;
+    }
+    model_forget_content(m);
+    for (int p = 0; p < MODEL_PARTS_N; p++) {
+        mem_free(m->spread[p]);
+        train_matrix_free(m->sparse[p]);
+    }
     mem_free(m->questions);
     mem_free(m->item_users);
     mem_free(m->popular);

@@ -78,6 +78,8 @@ uint32_t model_likeness(const struct model *m, uint32_t *dim);
 /* What users like those of the log ask with: *n vectors of model_search_dim() floats. */
 const float *model_questions(const struct model *m, uint32_t *n);
 uint32_t model_content_dim(const struct model *m); /* of content vectors; 0: it knows none */
+/* For content vectors of another kind than it has learnt from: it knows none any more. Before others see the model. */
+void model_forget_content(struct model *m);
 double model_norm_max(const struct model *m); /* no beginning, learnt or predicted, is longer */
 /* The beginning of the out-vector (model_search_dim() floats) of an item that has no events, from its content
  * (unit vector): what goes into the index for it. False if the model can't (no map was learnt). */

@@ -28,6 +28,12 @@
 
 #define STORE_NONE UINT32_MAX /* "no row" */
 
+/* Beside the public codes (which are not positive) stores have two of their own, which stay below the api.
+ * STORE_MOVED: some process has put vectors of another model in use. From then on every call that reads the
+ * file or writes it says so, having done nothing; who goes on opens the store again.
+ * STORE_STALE: next_use() alone; some item has no next vector of the text that it has by now. */
+enum { STORE_MOVED = 1, STORE_STALE = 2 };
+
 struct store;
 
 /* ---- Records -------------------------------------------------------------------------------- */
@@ -125,6 +131,42 @@ struct store_vectors {
         token; /* 16 characters that no other vectors have ever had: an index of them may be kept */
 };
 
+/* ---- Vectors of another model ---------------------------------------------------------------- */
+
+/* In the making, beside the ones in use, until they take their place in one transaction. Durable: who is cut
+ * short goes on with the same target. */
+struct store_next {
+    const char *target; /* names all that makes the vectors what they are */
+    uint32_t dim;
+    uint32_t embedding; /* as in struct store_item */
+};
+struct store_next_counts {
+    uint64_t items,
+        waiting; /* live items; those whose next vector is missing, or of another text */
+};
+struct store_next_item {
+    uint32_t row;
+    uint32_t crc, text_crc; /* of the item as it was read: tell whether it has changed since */
+    uint64_t source;        /* of its title, category and text */
+    bool same;              /* its next vector is of these texts already: only the sums are new */
+    const float *vector;    /* of unit length; NULL: none. Not looked at where `same` */
+};
+/* Texts are those of `item`, valid during the call. Positive: enough; negative: an error, of the whole call. */
+typedef int (*store_next_fn)(void *ctx, const struct store_item *item,
+                             const struct store_next_item *next);
+/* What becomes of the store when they take their place. */
+struct store_move {
+    const char *model;
+    const struct store_setting { const char *name, *value; /* NULL: its default */ } * settings;
+    size_t settings_n;
+    const void *state; /* of the embedder, for blob STORE_STATE_BLOB; NULL: none */
+    size_t state_n;
+};
+/* Blobs about the embedder. Those of the model in use go when another one comes. */
+#define STORE_STATE_BLOB         "embedder"
+#define STORE_STATE_PENDING_BLOB "embedder.pending"
+#define STORE_NEXT_STATE_BLOB    "embedder.next" /* goes when the target does */
+
 /* How a search went. */
 struct store_explain {
     const char *search; /* "exact", "walk", "filtered walk", "scan"; static. NULL: there was none */
@@ -204,6 +246,23 @@ struct store_ops {
      * unlock(), or the end of the process. Does not wait: U2I_EBUSY. U2I_EIO, U2I_ENOMEM. */
     int (*lock)(struct store *s, const char *what, int *lock, u2i_error_t *err);
     void (*unlock)(struct store *s, int lock);
+    /* Vectors of another model; all of these NULL where a store can't. U2I_EBUSY: there is another target by now,
+     * another process's.
+     * Makes room for the target, or finds what is there of it; what is there of another one is discarded. */
+    int (*next_begin)(struct store *s, const struct store_next *n, struct store_next_counts *out,
+                      u2i_error_t *err);
+    /* The first `limit` items from row `from` on that wait for a vector. A text that is damaged is told as none. */
+    int (*next_items)(struct store *s, const struct store_next *n, const uint32_t range[2],
+                      store_next_fn fn, void *ctx, u2i_error_t *err);
+    /* Keeps what the embedder has learnt for it, as blob STORE_NEXT_STATE_BLOB. */
+    int (*next_state)(struct store *s, const struct store_next *n, const void *p, size_t bytes,
+                      u2i_error_t *err);
+    int (*next_put)(struct store *s, const struct store_next *n,
+                    const struct store_next_item *items, size_t count, u2i_error_t *err);
+    int (*next_use)(struct store *s, const struct store_next *n, const struct store_move *move,
+                    u2i_error_t *err);
+    /* Without a target any more: what is there is discarded. */
+    int (*next_drop)(struct store *s, u2i_error_t *err);
 
     /* Runs fn while no read section is open and no listener runs: for exchanging what both look at. fn
      * may do what a listener may do. */
@@ -280,7 +339,8 @@ struct store_ops {
 struct store { /* the first member of each store's own struct */
     const struct store_ops *ops;
     uint32_t dim;
-    char model[64]; /* "hash-512" */
+    char model[64];  /* "hash-512" */
+    uint32_t models; /* how many it has had before this one */
 };
 
 /* What a store is opened with. */

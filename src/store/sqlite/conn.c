@@ -19,6 +19,9 @@ enum {
     CONN_WRITER_CACHE_KIB = 16384,
 };
 
+/* An item's next vector is missing, or of another text. */
+#define CONN_WAITS "n.row IS NULL OR n.crc <> i.crc OR n.text_crc <> i.text_crc"
+
 static const char *const conn_sql_text[SQL_N] = {
     [SQL_BEGIN_READ] = "BEGIN",
     [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
@@ -101,6 +104,22 @@ static const char *const conn_sql_text[SQL_N] = {
     [SQL_BLOB_DELETE] = "DELETE FROM blobs WHERE name = ?1",
     [SQL_BLOB_GET] = "SELECT crc, data FROM blobs WHERE name = ?1",
     [SQL_BLOBS_SCAN] = "SELECT name, crc, data FROM blobs ORDER BY name",
+    [SQL_TABLE_FIND] = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+    [SQL_NEXT_COUNT] = "SELECT count(*), coalesce(sum(" CONN_WAITS "), 0) FROM items i"
+                       " LEFT JOIN next_texts n ON n.row = i.row WHERE i.live = 1",
+    [SQL_NEXT_ITEMS] = "SELECT i.row, i.id, i.live, i.crc, i.text_crc, i.category, i.attrs,"
+                       " i.title, i.text, 0, n.source FROM items i"
+                       " LEFT JOIN next_texts n ON n.row = i.row WHERE i.row >= ?1 AND i.live = 1"
+                       " AND (" CONN_WAITS ") ORDER BY i.row LIMIT ?2",
+    [SQL_NEXT_TEXT_PUT] = "INSERT OR REPLACE INTO next_texts (row, crc, text_crc, source)"
+                          " VALUES (?1, ?2, ?3, ?4)",
+    [SQL_NEXT_VECTOR_PUT] = "INSERT OR REPLACE INTO next_vectors (row, embedding, crc, vector)"
+                            " VALUES (?1, ?2, ?3, ?4)",
+    [SQL_NEXT_VECTOR_DELETE] = "DELETE FROM next_vectors WHERE row = ?1",
+    [SQL_NEXT_TRIM] = "DELETE FROM next_vectors WHERE row IN"
+                      " (SELECT row FROM items WHERE live = 0)",
+    [SQL_OLD_SWEEP] = "DELETE FROM old_vectors WHERE row IN"
+                      " (SELECT row FROM old_vectors ORDER BY row LIMIT ?1)",
 };
 
 /* ---- Errors --------------------------------------------------------------------------------- */
@@ -363,19 +382,28 @@ int conn_page_bytes(struct conn *c, int64_t *out, u2i_error_t *err) {
 
 /* ---- meta ----------------------------------------------------------------------------------- */
 
-int conn_meta_int(struct conn *c, const char *key, uint64_t *out, u2i_error_t *err) {
+static int conn_find_meta(struct conn *c, const char *key, uint64_t *out, bool *found,
+                          u2i_error_t *err) {
     *out = 0;
     struct bind b = bind_start(c, SQL_META_GET, err);
     bind_string(&b, key);
-    bool row;
-    U2I_TRY(bind_step(&b, &row, err));
-    if (!row || sqlite3_column_type(b.statement, 0) != SQLITE_INTEGER) {
-        bind_end(&b);
-        return error_set(err, U2I_ECORRUPT, "%s: meta has no number '%s'", c->path, key);
-    }
-    *out = (uint64_t)sqlite3_column_int64(b.statement, 0);
+    U2I_TRY(bind_step(&b, found, err));
+    *found = *found && sqlite3_column_type(b.statement, 0) == SQLITE_INTEGER;
+    *out = *found ? (uint64_t)sqlite3_column_int64(b.statement, 0) : 0;
     bind_end(&b);
     return U2I_OK;
+}
+
+int conn_meta_int(struct conn *c, const char *key, uint64_t *out, u2i_error_t *err) {
+    bool found;
+    U2I_TRY(conn_find_meta(c, key, out, &found, err));
+    return found ? U2I_OK
+                 : error_set(err, U2I_ECORRUPT, "%s: meta has no number '%s'", c->path, key);
+}
+
+int conn_meta_int_or_0(struct conn *c, const char *key, uint64_t *out, u2i_error_t *err) {
+    bool found;
+    return conn_find_meta(c, key, out, &found, err);
 }
 
 int conn_set_meta_int(struct conn *c, const char *key, uint64_t value, u2i_error_t *err) {

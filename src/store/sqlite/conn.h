@@ -68,6 +68,14 @@ enum conn_sql {
     SQL_BLOB_DELETE,
     SQL_BLOB_GET,
     SQL_BLOBS_SCAN,
+    SQL_TABLE_FIND,
+    SQL_NEXT_COUNT,
+    SQL_NEXT_ITEMS,
+    SQL_NEXT_TEXT_PUT,
+    SQL_NEXT_VECTOR_PUT,
+    SQL_NEXT_VECTOR_DELETE,
+    SQL_NEXT_TRIM,
+    SQL_OLD_SWEEP,
     SQL_N
 };
 
@@ -146,6 +154,8 @@ void bind_end(struct bind *b); /* for leaving before the end; may be repeated */
 
 /* A whole number of `meta`; U2I_ECORRUPT if it is missing. */
 int conn_meta_int(struct conn *c, const char *key, uint64_t *out, u2i_error_t *err);
+/* The same, 0 where it is missing: what only some files have. */
+int conn_meta_int_or_0(struct conn *c, const char *key, uint64_t *out, u2i_error_t *err);
 int conn_set_meta_int(struct conn *c, const char *key, uint64_t value, u2i_error_t *err);
 
 #endif

@@ -332,11 +332,11 @@ static int dbfile_check_flags(struct lite *l, const struct store_options *opt, b
     return U2I_OK;
 }
 
-/* The model that the store was made with, against the one asked for. */
-static int dbfile_check_model(struct lite *l, struct conn *c, const struct store_options *opt,
-                              u2i_error_t *err) {
+static int dbfile_read_model(struct lite *l, struct conn *c, u2i_error_t *err) {
     uint64_t dim;
+    uint64_t models;
     U2I_TRY(conn_meta_int(c, "dim", &dim, err));
+    U2I_TRY(conn_meta_int_or_0(c, "models", &models, err));
     struct bind b = bind_start(c, SQL_META_GET, err);
     bind_string(&b, "model");
     bool row;
@@ -347,13 +347,21 @@ static int dbfile_check_model(struct lite *l, struct conn *c, const struct store
     if (sane) {
         memcpy(l->base.model, model, strlen(model) + 1);
         l->base.dim = (uint32_t)dim;
+        l->base.models = (uint32_t)models;
     }
     bind_end(&b);
-    if (!sane) {
-        return error_set(err, U2I_ECORRUPT, "%s: meta names no model and dim", l->path);
-    }
+    return sane ? U2I_OK : error_set(err, U2I_ECORRUPT, "%s: meta names no model and dim", l->path);
+}
+
+/* The model that the store has, against the one asked for. */
+static int dbfile_check_model(struct lite *l, struct conn *c, const struct store_options *opt,
+                              u2i_error_t *err) {
+    U2I_TRY(conn_run(c, SQL_BEGIN_READ, err)); /* name and dim of one moment */
+    const int rc = dbfile_read_model(l, c, err);
+    (void)conn_run(c, SQL_ROLLBACK, NULL); /* ends a read */
+    U2I_TRY(rc);
     const bool same = (opt->model == NULL || strcmp(opt->model, l->base.model) == 0) &&
-                      (opt->dim == 0 || opt->dim == dim);
+                      (opt->dim == 0 || opt->dim == l->base.dim);
     return same ? U2I_OK
                 : error_set(err, U2I_EEMBED,
                             "%s was made with model '%s' and dim %u, not '%s' and dim %u", l->path,

@@ -355,6 +355,7 @@ static int follow_look(struct follow *f, bool *anew, u2i_error_t *err) {
     if (f->sequence <= applied && !atomic_load(&f->store->stale)) {
         return U2I_OK;
     }
+    U2I_TRY(renewal_check_moved(f->store, f->conn, err));
     U2I_TRY(conn_meta_int(f->conn, "changes_pruned", &pruned, err));
     *anew = applied < pruned || f->sequence - applied > FOLLOW_MAX || atomic_load(&f->store->stale);
     if (!*anew) {
@@ -427,6 +428,7 @@ int follow_refresh(struct lite *l, u2i_error_t *err) {
     if (l->immutable) {
         return U2I_OK;
     }
+    U2I_TRY(renewal_moved(l, err));
     bool behind;
     (void)pthread_mutex_lock(&l->watch_lock);
     int rc = follow_behind(l, &behind, err);

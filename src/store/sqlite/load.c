@@ -292,6 +292,7 @@ static int load_begin(struct conn *a, struct conn *b, u2i_error_t *err) {
 
 static int load_both(struct load *names, struct load *vectors, u2i_error_t *err) {
     U2I_TRY(load_begin(names->conn, vectors->conn, err));
+    U2I_TRY(renewal_check_moved(names->store, names->conn, err));
     pthread_t thread;
     const bool threaded = thread_start(&thread, "u2i-load", load_run_vectors, vectors) == U2I_OK;
     names->rc = load_all_names(names);

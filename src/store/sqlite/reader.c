@@ -255,10 +255,8 @@ int reader_user_events(struct store *s, uint32_t user, size_t window, struct sto
 
 /* ---- Blobs ---------------------------------------------------------------------------------- */
 
-int reader_get_blob(struct store *s, const char *name, struct buf *out, u2i_error_t *err) {
-    struct lite *l = lite_of(s);
-    struct conn *c;
-    U2I_TRY(reader_take(l, &c, err));
+static int reader_read_blob(const struct lite *l, struct conn *c, const char *name, struct buf *out,
+                            u2i_error_t *err) {
     struct bind b = bind_start(c, SQL_BLOB_GET, err);
     bind_string(&b, name);
     bool found;
@@ -278,6 +276,20 @@ int reader_get_blob(struct store *s, const char *name, struct buf *out, u2i_erro
         }
     }
     bind_end(&b);
-    reader_give(l, c);
+    return rc;
+}
+
+int reader_get_blob(struct store *s, const char *name, struct buf *out, u2i_error_t *err) {
+    struct lite *l = lite_of(s);
+    struct conn *c;
+    U2I_TRY(reader_take(l, &c, err));
+    int rc = conn_run(c, SQL_BEGIN_READ, err);
+    if (rc == U2I_OK) { /* what is in it is often of one model's vectors */
+        rc = renewal_check_moved(l, c, err);
+    }
+    if (rc == U2I_OK) {
+        rc = reader_read_blob(l, c, name, out, err);
+    }
+    reader_give(l, c); /* ends the transaction */
     return rc;
 }

@@ -10,7 +10,10 @@ static int scan_begin(struct lite *l, struct conn **c, u2i_error_t *err) {
     *c = NULL;
     U2I_TRY(follow_refresh(l, err));
     U2I_TRY(reader_take(l, c, err));
-    const int rc = conn_run(*c, SQL_BEGIN_READ, err);
+    int rc = conn_run(*c, SQL_BEGIN_READ, err);
+    if (rc == U2I_OK) {
+        rc = renewal_check_moved(l, *c, err);
+    }
     if (rc != U2I_OK) {
         reader_give(l, *c);
         *c = NULL;

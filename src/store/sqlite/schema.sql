@@ -3,7 +3,7 @@
 -- is only ever added by a migration step in dbfile.c.
 
 -- Facts about the file: model, dim, sequence, events, users_end, changes_pruned,
--- removed_sequence, indexed.
+-- removed_sequence, indexed; models, once another model has come into use.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY NOT NULL,
     value ANY NOT NULL

@@ -4,6 +4,9 @@
  * (blob index.content): written before the file takes its place, so a file that is there has a token
  * that is known. A copy of a store that goes its own way has other tokens from then on.
  *
+ * When vectors of another model come into use all tokens are forgotten, and a store that stands for the old ones
+ * can't add one any more: it writes nothing.
+ *
  * A file says of which sequence it is. What changed since is in the log of changes, and only these
  * rows are read from the tables when a store is opened. A file that is older than the log is of no use,
  * nor is one that is damaged: then all vectors are read, and the index makes a new graph and a new file.
@@ -17,8 +20,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
-
-#define SNAPSHOT_BLOB "index.content"
 
 enum {
     SNAPSHOT_TOKENS = 8, /* kept: as many saves in a row may be cut short without harm */
@@ -125,7 +126,7 @@ static int snapshot_saved(void *ctx, const struct hnsw_stamp *stamp) {
     rc = tokens.failed ? error_oom(&err)
                        : change_put_blob(&l->base, SNAPSHOT_BLOB, tokens.data, tokens.len, &err);
 out:
-    if (rc != U2I_OK) {
+    if (rc != U2I_OK && rc != STORE_MOVED) { /* then it is of no use any more */
         log_line(&l->log, U2I_LOG_WARN, "%s: the index is not saved: %s", l->index_path, err.msg);
     }
     buf_free(&old);
@@ -142,6 +143,7 @@ static int snapshot_restore_row(struct conn *c, struct catalogue *cat, uint32_t 
     uint64_t sequence;
     bool found;
     U2I_TRY(conn_meta_int(c, "sequence", &sequence, err));
+    U2I_TRY(renewal_check_moved(l, c, err));
     struct bind b = bind_start(c, SQL_VECTORS_RANGE, err);
     bind_int(&b, row);
     bind_int(&b, (int64_t)row + 1);

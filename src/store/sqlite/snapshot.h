@@ -4,6 +4,8 @@
 
 #include "sqlite_internal.h"
 
+#define SNAPSHOT_BLOB "index.content" /* the tokens of the newest files */
+
 /* What the index of a catalogue is made with, as the settings say. */
 /* FILE-index/, for those who may read the store. */
 void snapshot_make_folder(const struct lite *l);

@@ -9,6 +9,7 @@
  *   change_*.c      each kind of write
  *   reader.c        single rows                      scan.c    all rows        verify.c  all faults
  *   lock.c          long work that one handle does at a time
+ *   renewal.c       vectors of another model in the making, and their coming into use
  *   conn.c          SQLite's interface, all SQL      seal.c    checksums
  *
  * Locks, in the order in which they are taken:
@@ -70,6 +71,7 @@ struct lite {
     pthread_rwlock_t building;
     _Atomic uint64_t applied; /* the catalogue's sequence, readable without the lock */
     atomic_bool stale; /* memory missed a commit (no memory): load anew before the next read */
+    atomic_bool moved; /* the file has vectors of another model by now: STORE_MOVED for ever */
 
     pthread_mutex_t turn;
     pthread_cond_t turn_ended; /* the writer's transaction is over */
@@ -128,6 +130,21 @@ void lite_free_retired(struct lite *l);
 int follow_commits(struct lite *l, struct conn *c, u2i_error_t *err);
 /* Takes other processes' commits in if there are any, as read_begin() does. */
 int follow_refresh(struct lite *l, u2i_error_t *err);
+
+/* renewal.c: STORE_MOVED if the file has another model by now; `c` is in a transaction. */
+int renewal_check_moved(struct lite *l, struct conn *c, u2i_error_t *err);
+int renewal_moved(const struct lite *l, u2i_error_t *err); /* what is known of it already */
+int renewal_begin(struct store *s, const struct store_next *n, struct store_next_counts *out,
+                  u2i_error_t *err);
+int renewal_items(struct store *s, const struct store_next *n, const uint32_t range[2],
+                  store_next_fn fn, void *ctx, u2i_error_t *err);
+int renewal_state(struct store *s, const struct store_next *n, const void *p, size_t bytes,
+                  u2i_error_t *err);
+int renewal_put(struct store *s, const struct store_next *n, const struct store_next_item *items,
+                size_t count, u2i_error_t *err);
+int renewal_use(struct store *s, const struct store_next *n, const struct store_move *move,
+                u2i_error_t *err);
+int renewal_drop(struct store *s, u2i_error_t *err);
 
 /* reader.c: connections for reading. */
 int reader_take(struct lite *l, struct conn **out, u2i_error_t *err);

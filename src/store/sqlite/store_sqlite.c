@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+enum { LITE_OPEN_TRIES = 10 };
+
 /* ---- The listener --------------------------------------------------------------------------- */
 
 void lite_tell_events(const struct lite *l, const struct store_event_row *rows, size_t n) {
@@ -323,6 +325,12 @@ static const struct store_ops lite_ops = {
     .put_blob = change_put_blob,
     .lock = lite_lock,
     .unlock = lite_unlock,
+    .next_begin = renewal_begin,
+    .next_items = renewal_items,
+    .next_state = renewal_state,
+    .next_put = renewal_put,
+    .next_use = renewal_use,
+    .next_drop = renewal_drop,
     .alone = lite_alone,
     .exchange_taste = lite_exchange_taste,
     .put_taste = lite_put_taste,
@@ -392,9 +400,8 @@ static int lite_name_index(struct lite *l, u2i_error_t *err) {
     return l->index_path == NULL || l->taste_path == NULL ? error_oom(err) : U2I_OK;
 }
 
-int store_sqlite_open(const char *path, const struct store_options *opt, struct store **out,
-                      u2i_error_t *err) {
-    *out = NULL;
+static int lite_open(const char *path, const struct store_options *opt, struct store **out,
+                     u2i_error_t *err) {
     struct conn writer = {0};
     struct lite *l = lite_new(path, opt);
     if (l == NULL) {
@@ -421,4 +428,16 @@ int store_sqlite_open(const char *path, const struct store_options *opt, struct 
     index_start(l->catalogue->vectors, !l->readonly);
     *out = &l->base;
     return U2I_OK;
+}
+
+int store_sqlite_open(const char *path, const struct store_options *opt, struct store **out,
+                      u2i_error_t *err) {
+    *out = NULL;
+    int rc = STORE_MOVED;
+    for (int i = 0; i < LITE_OPEN_TRIES && rc == STORE_MOVED; i++) { /* it may move meanwhile */
+        rc = lite_open(path, opt, out, err);
+    }
+    return rc == STORE_MOVED
+               ? error_set(err, U2I_EBUSY, "%s gets one other model after the other", path)
+               : rc;
 }

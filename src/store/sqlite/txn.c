@@ -61,6 +61,7 @@ int txn_reset(struct txn *t, u2i_error_t *err) {
     t->sequence = c->sequence;
     t->events = c->events;
     t->removed = false;
+    t->moved = false;
     t->rows_n = 0;
     t->run.n = 0;
     return U2I_OK;

@@ -19,7 +19,8 @@ struct txn {
     uint64_t sequence;                       /* of the newest change in here */
     uint64_t events;                         /* in the store, with these */
     bool removed;                            /* events went */
-    struct store_event_row *rows;            /* events of this transaction, in order */
+    bool moved; /* vectors of another model are in use after it: nothing else may follow in it */
+    struct store_event_row *rows; /* events of this transaction, in order */
     size_t rows_n, rows_cap;
     struct { /* a run of changed rows that is not yet in table changes */
         enum change_kind kind;

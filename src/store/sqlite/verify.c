@@ -234,6 +234,9 @@ int verify_store(struct store *s, u2i_fault_fn fn, void *ctx, size_t *faults, u2
         rc = conn_run(v.conn, SQL_BEGIN_READ, err);
     }
     if (rc == U2I_OK) {
+        rc = renewal_check_moved(v.store, v.conn, err);
+    }
+    if (rc == U2I_OK) {
         verify_rows(&v, SQL_INTEGRITY, "file", verify_page);
         verify_rows(&v, SQL_ITEMS_SCAN, "items", verify_item);
         verify_rows(&v, SQL_USERS_SCAN, "users", verify_user);

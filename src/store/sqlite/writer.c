@@ -47,7 +47,9 @@ static void writer_do_group(struct writer *w, struct write *first, struct write 
     }
     writer_acknowledge(first, end, gate);
     writer_bound_log(w);
-    (void)writer_index_some(w, false); /* the next group comes first */
+    if (!atomic_load(&w->store->moved)) {
+        (void)writer_index_some(w, false); /* the next group comes first */
+    }
 }
 
 /* Splits what was queued into transactions of bounded size. */
@@ -91,7 +93,7 @@ static bool writer_idle(struct writer *w) {
     if (w->scrub) {
         writer_scrub(w);
     }
-    return writer_index_some(w, true);
+    return !atomic_load(&w->store->moved) && (writer_index_some(w, true) || writer_sweep(w));
 }
 
 /* All that is queued; NULL when closing and empty. */
@@ -189,6 +191,9 @@ int writer_start(struct lite *l, struct conn *conn, struct writer **out, u2i_err
     (void)pthread_mutex_init(&w->lock, NULL); /* default ones cannot fail on Linux */
     (void)pthread_mutex_init(&w->checkpoint_lock, NULL);
     int rc = txn_init(&w->txn, l, &w->conn, err);
+    if (rc == U2I_OK) {
+        rc = writer_find_old(w, err);
+    }
     if (rc == U2I_OK) {
         rc = writer_start_log(w, err);
     }

@@ -44,6 +44,13 @@ struct write {
             const void *p;
             size_t n;
         } blob;
+        struct {
+            const struct store_next *target;
+            const struct store_next_item *items;
+            const struct store_move *move;
+            const void *state;
+            size_t state_n;
+        } next;
     } in;
     uint32_t *rows;       /* room for rows_n row numbers, where the kind needs it */
     struct attrs **attrs; /* parsed by the caller */

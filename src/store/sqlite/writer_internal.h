@@ -36,6 +36,8 @@ struct writer {
     size_t moving_n, moving_next, moving_cap;
     uint64_t moving_to;    /* seq of the newest of them */
     unsigned moving_pause; /* groups to let pass after a failure */
+
+    bool sweeping; /* there may be vectors of a former model to be deleted */
 };
 
 /* writer_txn.c: one transaction for the requests [first, end). Each has its result afterwards, unless
@@ -57,5 +59,9 @@ void writer_scrub(struct writer *w);
 /* writer_index.c: moves some events into the index by user, if there are many (idle) or too many.
  * True if there is more to do. */
 bool writer_index_some(struct writer *w, bool idle);
+
+/* writer_sweep.c: vectors of a former model are deleted bit by bit. */
+int writer_find_old(struct writer *w, u2i_error_t *err); /* before the thread runs */
+bool writer_sweep(struct writer *w);                     /* true if there is more to do */
 
 #endif

@@ -23,6 +23,7 @@ static int writer_set_durability(struct writer *w, u2i_error_t *err) {
 
 static int writer_begin_once(struct writer *w, u2i_error_t *err) {
     struct lite *l = w->store;
+    U2I_TRY(renewal_moved(l, err));
     if (atomic_exchange(&l->settings_moved, false)) {
         const int rc = writer_set_durability(w, err);
         if (rc != U2I_OK) {
@@ -116,6 +117,13 @@ static int writer_commit(struct writer *w, struct write *first, const struct wri
     return rc;
 }
 
+static int writer_check(struct writer *w, struct write *q) {
+    if (w->txn.moved) {
+        return error_set(&q->err, STORE_MOVED, "the store has got another model");
+    }
+    return q->ops->check == NULL ? U2I_OK : q->ops->check(&w->txn, q, &q->err);
+}
+
 /* Writes all requests of [first, end) that are not refused. A failure here is not one request's. */
 static int writer_write_all(struct writer *w, struct write *first, const struct write *end,
                             bool *any, u2i_error_t *err) {
@@ -124,7 +132,7 @@ static int writer_write_all(struct writer *w, struct write *first, const struct 
         q->events_before = w->txn.rows_n;
         q->events_n = 0;
         error_clear(&q->err);
-        q->rc = q->ops->check == NULL ? U2I_OK : q->ops->check(&w->txn, q, &q->err);
+        q->rc = writer_check(w, q);
         if (q->rc == U2I_OK) {
             U2I_TRY(q->ops->write(&w->txn, q, err));
             w->scrub |= q->scrub;
