@@ -355,6 +355,20 @@ static int oom_reembed(struct oom *o, unsigned attempt, u2i_error_t *err) {
     return u2i_reembed(o->u, NULL, NULL, err);
 }
 
+/* To and fro between two lengths of vectors. */
+static int oom_reembed_to(struct oom *o, unsigned attempt, u2i_error_t *err) {
+    u2i_reembed_options_t to = U2I_REEMBED_OPTIONS_INIT;
+    u2i_stats_t stats = U2I_STATS_INIT;
+    int rc = u2i_stats(o->u, &stats, err);
+    (void)attempt;
+    to.model = "hash";
+    to.dim = stats.dim == 64 ? 65 : 64;
+    if (rc == U2I_OK) {
+        rc = u2i_reembed_to(o->u, &to, err);
+    }
+    return rc == U2I_OK ? u2i_stats(o->u, &stats, err) : rc;
+}
+
 /* Puts three, deletes one of them. */
 static int oom_delete(struct oom *o, unsigned attempt, u2i_error_t *err) {
     char id[32];
@@ -448,6 +462,7 @@ static const struct oom_call {
                  {"stats", oom_stats, false},
                  {"verify", oom_verify, false},
                  {"reembed", oom_reembed, false},
+                 {"reembed_to", oom_reembed_to, true},
                  {"delete_items", oom_delete, false},
                  {"delete_user", oom_delete_user, false},
                  {"open and recommend", oom_open_and_ask, true}};

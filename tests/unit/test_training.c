@@ -274,6 +274,48 @@ static void a_new_item_comes_in_by_its_content(void **state) {
     u2i_close(u);
 }
 
+static int note_version(void *ctx, const u2i_figure_t *f) {
+    *(bool *)ctx = *(bool *)ctx || strcmp(f->name, "version") == 0;
+    return 0;
+}
+
+/* Taste is learnt from events; only what was learnt of content has to wait for the next training. */
+static void another_embedder_leaves_taste_as_it_is(void **state) {
+    (void)state;
+    char path[256], before[1024], after[1024];
+    u2i_error_t err;
+    u2i_reembed_options_t to = U2I_REEMBED_OPTIONS_INIT;
+    uint32_t random = 99;
+    bool trained = false;
+    shop_path(path, sizeof(path));
+    u2i_t *u = open_world(path);
+    train(u);
+    like(u, "me", film_id(3, 0), 0);
+    like(u, "me", film_id(3, 4), 1);
+    u2i_result_t *r = shop_recommend(u, "me");
+    list_text(r, before, sizeof(before));
+    u2i_result_free(r);
+    put_film(u, 3, FILMS, &random); /* its taste is told by its content */
+    to.model = "hash";
+    to.dim = DIM; /* as long as the vectors that were there */
+    shop_ok(u2i_reembed_to(u, &to, &err), &err);
+    shop_ok(u2i_scan_training(u, note_version, &trained, &err), &err);
+    assert_true(trained);
+    const char *const ids[] = {film_id(3, FILMS)};
+    u2i_item_t *item;
+    shop_ok(u2i_get_item(u, ids[0], &item, &err), &err);
+    assert_non_null(item->vector);
+    u2i_item_free(item);
+    shop_ok(u2i_delete_items(u, ids, 1, NULL, &err), &err);
+    r = shop_recommend(u, "me");
+    list_text(r, after, sizeof(after));
+    u2i_result_free(r);
+    assert_string_equal(after, before);
+    train(u); /* and learns anew */
+    u2i_close(u);
+    shop_remove(path);
+}
+
 static void a_visitors_session_is_met_like_a_recorded_history(void **state) {
     (void)state;
     char recorded[1024], told[1024];
@@ -785,6 +827,7 @@ int main(void) {
         cmocka_unit_test(parts_add_up_to_the_score_and_pulls_to_their_parts),
         cmocka_unit_test(reasons_of_new_items_add_up_with_diversity),
         cmocka_unit_test(a_new_item_comes_in_by_its_content),
+        cmocka_unit_test(another_embedder_leaves_taste_as_it_is),
         cmocka_unit_test(a_visitors_session_is_met_like_a_recorded_history),
         cmocka_unit_test(filter_exclusions_and_deletions_hold_after_a_training),
         cmocka_unit_test(a_training_is_in_use_after_a_restart_and_in_other_processes),

@@ -191,6 +191,9 @@ int writer_start(struct lite *l, struct conn *conn, struct writer **out, u2i_err
     (void)pthread_mutex_init(&w->lock, NULL); /* default ones cannot fail on Linux */
     (void)pthread_mutex_init(&w->checkpoint_lock, NULL);
     int rc = txn_init(&w->txn, l, &w->conn, err);
+    if (rc == U2I_OK && conn_statement(&w->conn, SQL_ROLLBACK, err) == NULL) {
+        rc = U2I_ENOMEM; /* prepared now, as it is wanted when there is no memory */
+    }
     if (rc == U2I_OK) {
         rc = writer_find_old(w, err);
     }

@@ -24,6 +24,9 @@ static int writer_set_durability(struct writer *w, u2i_error_t *err) {
 static int writer_begin_once(struct writer *w, u2i_error_t *err) {
     struct lite *l = w->store;
     U2I_TRY(renewal_moved(l, err));
+    if (sqlite3_get_autocommit(w->conn.db) == 0) { /* there was no memory even to roll back */
+        U2I_TRY(conn_run(&w->conn, SQL_ROLLBACK, err));
+    }
     if (atomic_exchange(&l->settings_moved, false)) {
         const int rc = writer_set_durability(w, err);
         if (rc != U2I_OK) {
