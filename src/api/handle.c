@@ -7,7 +7,6 @@
 #include "store/store.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 
 enum { HANDLE_TRIES = 8 }; /* a store whose model changes that often during one call */
 
@@ -21,7 +20,7 @@ struct u2i {
     pthread_mutex_t opening; /* held while another engine is opened: by one call for all */
     struct handle_engine *newest;
     uint32_t dim;
-    char *location; /* a whole path, as the program may change its directory; NULL: in memory */
+    char *location; /* NULL: in memory, and never opened again */
     struct engine_options again;
 };
 
@@ -119,8 +118,17 @@ bool handle_next(struct handle_call *c) {
 static void handle_free(u2i_t *u) {
     (void)pthread_mutex_destroy(&u->opening);
     (void)pthread_mutex_destroy(&u->lock);
-    free(u->location); /* realpath()'s */
+    mem_free(u->location);
     mem_free(u);
+}
+
+static int handle_keep_location(u2i_t *u, const char *location, u2i_error_t *err) {
+    u->location = str_dup(location, strlen(location));
+    if (u->location == NULL) {
+        (void)handle_engine_close(u->newest); /* it has written nothing */
+        return error_oom(err);
+    }
+    return U2I_OK;
 }
 
 int handle_open(const struct engine_options *opt, u2i_t **out, u2i_error_t *err) {
@@ -131,12 +139,8 @@ int handle_open(const struct engine_options *opt, u2i_t **out, u2i_error_t *err)
     (void)pthread_mutex_init(&u->lock, NULL); /* default ones cannot fail on Linux */
     (void)pthread_mutex_init(&u->opening, NULL);
     int rc = handle_engine_open(opt, &u->newest, err);
-    if (rc == U2I_OK && strcmp(opt->location, ":memory:") != 0) { /* that one never moves */
-        u->location = realpath(opt->location, NULL);
-        if (u->location == NULL) {
-            rc = error_set(err, U2I_EIO, "%s went while it was opened", opt->location);
-            (void)handle_engine_close(u->newest); /* the first error is the one to report */
-        }
+    if (rc == U2I_OK && engine_location(u->newest->engine) != NULL) {
+        rc = handle_keep_location(u, engine_location(u->newest->engine), err);
     }
     if (rc != U2I_OK) {
         handle_free(u);

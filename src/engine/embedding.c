@@ -130,7 +130,7 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
         return error_set(err, U2I_EEMBED, "text cannot be embedded: %s", e->embedding_error.msg);
     }
     (void)pthread_rwlock_rdlock(&e->embedding);
-    const int rc = e->embedder->ops->embed(e->embedder, texts, n, out, err);
+    const int rc = embedding_batch_run(&e->batch, e->embedder, texts, n, out, err);
     if (number != NULL) {
         *number = e->embedding_number;
     }
@@ -436,9 +436,10 @@ int embedding_open(struct engine *e, u2i_error_t *err) {
     if (strcmp(e->store->model, "none") == 0) {
         return U2I_OK;
     }
+    embedding_source_of(e, &from);
+    embedding_batch_init(&e->batch, embedding_lanes(from.kind));
     e->embeds = true;
     err = err == NULL ? &why : err;
-    embedding_source_of(e, &from);
     embedding_manner_of(e, &e->manner);
     int rc = embedding_load(e, &e->manner, &fresh, &h, err);
     if (rc == U2I_OK && !embedding_is_same(fresh->name, e->store->model)) {
@@ -463,6 +464,9 @@ int embedding_open(struct engine *e, u2i_error_t *err) {
 void embedding_close(struct engine *e) {
     if (e->embedder != NULL) {
         e->embedder->ops->close(e->embedder);
+    }
+    if (e->embeds) {
+        embedding_batch_destroy(&e->batch);
     }
     mem_free(e->model_place);
 }

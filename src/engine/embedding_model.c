@@ -173,6 +173,19 @@ bool embedding_same_manner(const struct embedding_manner *a, const struct embedd
            strcmp(a->passage_prefix, b->passage_prefix) == 0;
 }
 
+/* A BERT model keeps one core busy with a few texts: while a core is free another call finds a better use for it than
+ * to wait. The hashed embedder is done before anybody could wait. */
+unsigned embedding_lanes(enum embedding_kind kind) {
+    switch (kind) {
+    case EMBEDDING_FOLDER:
+        return thread_cores();
+    case EMBEDDING_NONE:
+    case EMBEDDING_HASH:
+        return 0;
+    }
+    return 0;
+}
+
 int embedding_create(const struct engine *e, const struct embedding_source *from,
                      const struct embedding_manner *manner, struct embedder **out,
                      u2i_error_t *err) {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "vec/vec.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #define ENGINE_OPEN_TRIES    8
@@ -86,6 +87,7 @@ static int engine_init_derived(struct engine *e, u2i_error_t *err) {
 static void engine_free(struct engine *e) {
     embedding_close(e);
     mem_free(e->cache);
+    mem_free(e->location);
     trained_close(e);
     index_free(e->neighbours);
     histories_free(e->histories);
@@ -116,18 +118,21 @@ static void engine_free(struct engine *e) {
     mem_free(e);
 }
 
-/* Beside the store; where it lies now, wherever the program goes. */
-static int engine_name_cache(struct engine *e, const char *location, u2i_error_t *err) {
-    char *const path = engine_is_memory(location) ? NULL : realpath(location, NULL);
-    if (path == NULL) {
-        return U2I_OK; /* nothing is kept */
-    }
+/* Where it lies, wherever the program goes; and beside it a folder for what can be made again. */
+static int engine_name_places(struct engine *e, const char *location, u2i_error_t *err) {
+    char path[PATH_MAX];
     struct buf name = {0};
+    if (engine_is_memory(location)) {
+        return U2I_OK;
+    }
+    if (realpath(location, path) == NULL) {
+        return error_set(err, U2I_EIO, "%s went while it was opened", location);
+    }
     buf_printf(&name, "%s-index", path);
-    free(path); /* realpath()'s */
+    e->location = str_dup(path, strlen(path));
     e->cache = name.failed ? NULL : str_dup(name.data, name.len);
     buf_free(&name);
-    return e->cache == NULL ? error_oom(err) : U2I_OK;
+    return e->location == NULL || e->cache == NULL ? error_oom(err) : U2I_OK;
 }
 
 static int engine_start(struct engine *e, const struct engine_options *opt, u2i_error_t *err) {
@@ -136,7 +141,7 @@ static int engine_start(struct engine *e, const struct engine_options *opt, u2i_
     U2I_TRY(engine_open_store(e, opt, err));
     e->ops = e->store->ops;
     e->caller_dim = opt->caller_dim == 0 ? e->store->dim : opt->caller_dim;
-    U2I_TRY(engine_name_cache(e, opt->location, err));
+    U2I_TRY(engine_name_places(e, opt->location, err));
     U2I_TRY(engine_refresh(e, err));
     U2I_TRY(engine_check_model(e, opt, err));
     U2I_TRY(embedding_open(e, err));
@@ -204,6 +209,10 @@ int engine_check_dim(const struct engine *e, u2i_error_t *err) {
 
 int engine_done(int rc) {
     return rc == STORE_MOVED ? U2I_OK : rc;
+}
+
+const char *engine_location(const struct engine *e) {
+    return e->location;
 }
 
 uint32_t engine_dim(const struct engine *e) {

@@ -27,7 +27,8 @@ struct engine_options {
  * nothing then, nor will this engine do anything any more: who goes on opens another one. */
 int engine_open(const struct engine_options *opt, struct engine **out, u2i_error_t *err);
 int engine_close(struct engine *e);
-uint32_t engine_dim(const struct engine *e); /* as the caller knows it */
+const char *engine_location(const struct engine *e); /* the file's whole path; NULL: in memory */
+uint32_t engine_dim(const struct engine *e);         /* as the caller knows it */
 
 int engine_put_items(struct engine *e, const u2i_item_t *items, size_t n, u2i_error_t *err);
 int engine_get_item(struct engine *e, const char *id, u2i_item_t **out, u2i_error_t *err);

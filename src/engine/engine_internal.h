@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/thread.h"
 #include "embed/embed.h"
+#include "embedding_batch.h"
 #include "engine.h"
 #include "history.h"
 #include "index/index.h"
@@ -88,6 +89,7 @@ struct engine {
     struct log log;
     bool readonly;
     uint32_t caller_dim; /* the vectors' length as the caller knows it */
+    char *location;      /* the file's whole path; NULL: in memory */
     char *cache;         /* folder for what can be made again; NULL: none */
 
     struct settings settings;
@@ -117,6 +119,7 @@ struct engine {
     pthread_rwlock_t embedding;
     bool embeds; /* fixed at open; false: the vectors are the caller's */
     struct embedder *embedder;
+    struct embedding_batch batch;   /* calls of it that go together; inside `embedding` */
     char *model_place;              /* that the caller named; NULL = as the setting says */
     struct embedding_manner manner; /* of the embedder in use; under `refreshing` */
     bool can_embed;                 /* else its model could not be opened, for this reason: */
@@ -184,6 +187,7 @@ void embedding_source_of(struct engine *e, struct embedding_source *out); /* the
 void embedding_manner_of(struct engine *e, struct embedding_manner *out); /* the settings' */
 bool embedding_same_manner(const struct embedding_manner *a, const struct embedding_manner *b);
 bool embedding_is_same(const char *a, const char *b); /* names of one model */
+unsigned embedding_lanes(enum embedding_kind kind);   /* for embedding_batch_init() */
 int embedding_create(const struct engine *e, const struct embedding_source *from,
                      const struct embedding_manner *manner, struct embedder **out,
                      u2i_error_t *err);
