@@ -405,9 +405,12 @@ typedef struct u2i_stats {
     uint64_t index_bytes;        /* of memory_bytes: the index, with vectors that are in memory */
     uint64_t index_mapped_bytes; /* its file, mapped: read as needed, and not in memory_bytes */
     uint32_t index_ef;           /* candidates kept by a search for 10; 0 = not known yet */
+    char model_precision[8];     /* "f32", "int8": what the model computes with; "" = no choice, or
+                                    none made before the first text */
+    double model_parity; /* mean cosine of "int8" vectors with those in "f32"; 0 = not measured */
 } u2i_stats_t;
 #define U2I_STATS_INIT                                                                             \
-    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0 }
+    { sizeof(u2i_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0, 0, 0, 0, 0, "", 0 }
 U2I_API int u2i_stats(u2i_t *u, u2i_stats_t *out, u2i_error_t *err);
 
 /* One fault per call; `where` names the table and row, `what` the fault. Must not be NULL. */

@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "indexing.h"
 #include "training.h"
+#include <string.h>
 
 static const struct arg_spec stats_args[] = {CLI_STORE_ARG, {0}};
 
@@ -24,6 +25,8 @@ static int stats_print_json(const struct cli *cli, u2i_t *store, const u2i_stats
     text_json_member_int(&line, "memory_bytes", (long long)s->memory_bytes);
     text_json_member_int(&line, "dim", s->dim);
     text_json_member(&line, "model", s->model);
+    text_json_member(&line, "model_precision", s->model_precision);
+    text_json_member_real(&line, "model_parity", s->model_parity);
     text_json_member(&line, "simd", s->simd);
     text_json_member_int(&line, "index_items", (long long)s->index_items);
     text_json_member_int(&line, "index_pending", (long long)s->index_pending);
@@ -56,7 +59,27 @@ static void stats_add_index(struct text *out, const u2i_stats_t *s) {
     }
 }
 
-static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
+/* ", int8 (auto, parity .9966)": what it computes with, who chose it, and how near it comes to f32. */
+static void stats_add_precision(struct text *out, u2i_t *store, const u2i_stats_t *s) {
+    char setting[16];
+    u2i_error_t err;
+    if (s->model_precision[0] == '\0') {
+        return;
+    }
+    const bool known =
+        u2i_get_setting(store, "model_precision", setting, sizeof setting, &err) == U2I_OK;
+    const bool chosen = known && strcmp(setting, "auto") == 0;
+    text_fmt(out, ", %s", s->model_precision);
+    if (chosen || s->model_parity > 0) {
+        text_fmt(out, " (%s%s", chosen ? "auto" : "", chosen && s->model_parity > 0 ? ", " : "");
+        if (s->model_parity > 0) {
+            text_fmt(out, "parity %.4f", s->model_parity);
+        }
+        text_char(out, ')');
+    }
+}
+
+static int stats_print_table(const struct cli *cli, u2i_t *store, const u2i_stats_t *s) {
     struct text t[9] = {{0}};
     text_count(&t[0], s->items);
     if (s->items_no_vector > 0) {
@@ -72,6 +95,7 @@ static int stats_print_table(const struct cli *cli, const u2i_stats_t *s) {
     indexing_bytes(&t[4], s->file_bytes);
     indexing_bytes(&t[5], s->memory_bytes);
     text_fmt(&t[6], "%s, vectors of %u", s->model, s->dim);
+    stats_add_precision(&t[6], store, s);
     text_count(&t[7], s->sequence);
     stats_add_index(&t[8], s);
     const char *const pairs[] = {
@@ -96,7 +120,7 @@ static int stats_run(struct cli *cli, const struct args *args) {
     }
     if (code == CLI_OK) {
         code = args_has(args, "json") ? stats_print_json(cli, store, &stats)
-                                      : stats_print_table(cli, &stats);
+                                      : stats_print_table(cli, store, &stats);
     }
     if (code == CLI_OK && !args_has(args, "json")) {
         code = training_print(cli, store);

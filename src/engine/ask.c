@@ -27,6 +27,50 @@ int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err) {
     return U2I_OK;
 }
 
+/* What can't be embedded says nothing: others may know what a stranger likes. */
+static bool ask_goes_on_without(int rc) {
+    return rc == U2I_EEMBED || rc == U2I_EREMOTE || rc == U2I_ETIMEOUT;
+}
+
+int ask_embed_user(struct ask *a, const char *text, float **out, u2i_error_t *err) {
+    *out = NULL;
+    if (embedding_is_quick(a->e)) {
+        return ask_embed(a, text, out, err);
+    }
+    struct ask_text *room = NULL;
+    for (size_t i = 0; i < sizeof(a->wanted) / sizeof(a->wanted[0]); i++) {
+        struct ask_text *const t = &a->wanted[i];
+        if (t->text != NULL && strcmp(t->text, text) == 0 && t->done) {
+            *out = t->vector;
+            return U2I_OK;
+        }
+        room = room == NULL && t->text == NULL ? t : room;
+    }
+    room = room == NULL ? &a->wanted[0]
+                        : room; /* the user was changed meanwhile, and more than once */
+    *room = (struct ask_text){.text = arena_dup(&a->arena, text, strlen(text))};
+    if (room->text == NULL) {
+        return error_oom(err);
+    }
+    a->unready = true;
+    return error_set(err, U2I_EBUSY, "a text of the user's has to be embedded first");
+}
+
+/* Outside of the read section. */
+static int ask_embed_wanted(struct ask *a, u2i_error_t *err) {
+    for (size_t i = 0; i < sizeof(a->wanted) / sizeof(a->wanted[0]); i++) {
+        struct ask_text *const t = &a->wanted[i];
+        if (t->text != NULL && !t->done) {
+            const int rc = ask_embed(a, t->text, &t->vector, err);
+            if (rc != U2I_OK && !ask_goes_on_without(rc)) {
+                return rc;
+            }
+            t->done = true;
+        }
+    }
+    return U2I_OK;
+}
+
 /* Parts of a score that a search doesn't know, rules and diversity change the order: more candidates than
  * places. */
 #define ASK_SPARE       20u
@@ -83,7 +127,12 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
         return U2I_OK;
     }
     U2I_TRY(engine_follow(a->e, err)); /* the embedder as the store's newest state has it */
-    return ask_embed(a, text, &a->text, err);
+    const int rc = ask_embed(a, text, &a->text, err);
+    if (what == ENGINE_RECOMMEND && ask_goes_on_without(rc)) {
+        error_clear(err);
+        return U2I_OK;
+    }
+    return rc;
 }
 
 /* ---- What must not be named ------------------------------------------------------------------- */
@@ -351,11 +400,11 @@ int engine_ask(struct engine *e, enum engine_question what, const u2i_query_t *q
         rc = ask_once(&a, what, out, err);
     }
     for (int i = 1; i < ASK_ATTEMPTS && rc != U2I_OK && (a.moved || a.unready); i++) {
-        /* Outside of the read section, so that nobody waits. Any other failure is met again where it is known what
-         * to do without. */
-        if (a.unready && embedding_prepare(e, err) == U2I_ENOMEM) {
-            rc = U2I_ENOMEM;
-            break;
+        if (a.unready) {
+            rc = ask_embed_wanted(&a, err);
+            if (rc != U2I_OK) {
+                break;
+            }
         }
         rc = ask_once(&a, what, out, err);
         if (rc == U2I_OK) {

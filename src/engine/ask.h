@@ -35,6 +35,13 @@ struct lately_pull {
 
 #define ASK_TIERS_MAX 8
 
+/* A text of the store's, met inside a read section, where embedding would keep everybody waiting. */
+struct ask_text {
+    const char *text; /* NULL = none yet */
+    float *vector;    /* NULL = it says nothing, or could not be embedded */
+    bool done;
+};
+
 struct ask {
     struct engine *e;
     const u2i_query_t *q;
@@ -79,7 +86,8 @@ struct ask {
     struct hit *hits; /* scratch of one search, `want` of them */
 
     bool moved;                   /* the store has gone on: ask again */
-    bool unready;                 /* text has to be embedded, which takes preparations: ask again */
+    struct ask_text wanted[2];    /* of the user's: interests, attributes */
+    bool unready;                 /* one of them has to be embedded first: ask again */
     struct store_explain explain; /* of the last search of vectors */
 };
 
@@ -93,6 +101,8 @@ static inline int ask_found(struct ask *a, int rc) {
 /* ask.c */
 double ask_diversity(const struct ask *a); /* the question's, else the setting's */
 int ask_embed(struct ask *a, const char *text, float **out, u2i_error_t *err);
+/* The same for a text of the user's, inside the read section; U2I_EBUSY with a->unready: ask again. */
+int ask_embed_user(struct ask *a, const char *text, float **out, u2i_error_t *err);
 /* Takes a->hits[0..n) in as candidates of the next tier, with one part as their score; a row is taken
  * once. */
 int ask_take(struct ask *a, uint32_t n, int32_t source, enum ask_part part, u2i_error_t *err);

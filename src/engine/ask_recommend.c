@@ -49,7 +49,7 @@ static int ask_from_attributes(struct ask *a, const char *attrs_json, u2i_error_
         rc = text.failed ? error_oom(err) : U2I_OK;
     }
     if (rc == U2I_OK && text.len > 0) {
-        rc = ask_embed(a, text.data, &vector, err);
+        rc = ask_embed_user(a, text.data, &vector, err);
     }
     if (rc == U2I_OK && vector != NULL) {
         rc = ask_nearest(a, vector, U2I_FROM_ATTRIBUTES, ask_noise(a), err);
@@ -69,15 +69,11 @@ static int ask_cold_texts(struct ask *a, u2i_error_t *err) {
     if (a->n > 0 || a->user == STORE_NONE || !embedding_can(e)) {
         return U2I_OK;
     }
-    if (!embedding_ready(e)) {
-        a->unready = true;
-        return error_set(err, U2I_EBUSY, "the model is not loaded yet");
-    }
     struct store_user user;
     U2I_TRY(ask_found(a, e->ops->get_user(e->store, a->user, &a->arena, &user, err)));
     if (user.interests != NULL) {
         float *vector;
-        U2I_TRY(ask_embed(a, user.interests, &vector, err));
+        U2I_TRY(ask_embed_user(a, user.interests, &vector, err));
         if (vector != NULL) {
             U2I_TRY(ask_nearest(a, vector, U2I_FROM_INTERESTS, ask_noise(a), err));
         }

@@ -138,18 +138,17 @@ int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, fl
     return rc;
 }
 
-bool embedding_ready(struct engine *e) {
+void embedding_about(struct engine *e, struct embed_about *out) {
+    *out = (struct embed_about){.parity = 0};
     (void)pthread_rwlock_rdlock(&e->embedding);
-    const struct embedder *const embedder = e->embedder;
-    const bool ready =
-        embedder == NULL || embedder->ops->ready == NULL || embedder->ops->ready(embedder);
+    if (e->embedder != NULL && e->embedder->ops->about != NULL) {
+        e->embedder->ops->about(e->embedder, out);
+    }
     (void)pthread_rwlock_unlock(&e->embedding);
-    return ready;
 }
 
-int embedding_prepare(struct engine *e, u2i_error_t *err) {
-    float none;
-    return embedding_run(e, NULL, 0, &none, NULL, err);
+bool embedding_is_quick(const struct engine *e) {
+    return e->batch.lanes == 0;
 }
 
 /* ---- Learning ------------------------------------------------------------------------------- */

@@ -236,6 +236,27 @@ int engine_get_setting(struct engine *e, const char *name, char *value, size_t v
     return rc;
 }
 
+/* What items' vectors depend on can't be changed beside them. `trial` has the new value. */
+static int engine_check_vectors(struct engine *e, const struct settings *trial, const char *name,
+                                u2i_error_t *err) {
+    const bool prefix = strcmp(name, "passage_prefix") == 0;
+    struct store_stats stats;
+    if ((!prefix && strcmp(name, "long_texts") != 0) || !e->embeds || embedding_learns(e)) {
+        return U2I_OK;
+    }
+    U2I_TRY(engine_read_begin(e, err));
+    const bool same = prefix ? strcmp(trial->passage_prefix, e->settings.passage_prefix) == 0
+                             : trial->long_texts == e->settings.long_texts;
+    e->ops->read_end(e->store);
+    U2I_TRY(same ? U2I_OK : e->ops->stats(e->store, &stats, err));
+    return same || stats.items == 0
+               ? U2I_OK
+               : error_set(err, U2I_EINVAL,
+                           "%s changes every vector, and there are items: u2i reembed --%s (or "
+                           "u2i_reembed_to()) sets it and makes them anew",
+                           name, prefix ? "passage-prefix" : "long-texts");
+}
+
 /* Tried on the settings as they are, then written; every process takes it in from the store. */
 int engine_set_setting(struct engine *e, const char *name, const char *value, u2i_error_t *err) {
     struct settings trial;
@@ -252,6 +273,9 @@ int engine_set_setting(struct engine *e, const char *name, const char *value, u2
     }
     if (rc == U2I_OK) {
         rc = settings_put(&trial, name, value, err);
+    }
+    if (rc == U2I_OK) {
+        rc = engine_check_vectors(e, &trial, name, err);
     }
     settings_free(&trial);
     if (rc == U2I_OK) {
@@ -270,7 +294,11 @@ static uint32_t engine_index_ef(const struct engine *e, const struct store_stats
 
 int engine_stats(struct engine *e, u2i_stats_t *out, u2i_error_t *err) {
     struct store_stats s;
+    struct embed_about about;
     U2I_TRY(e->ops->stats(e->store, &s, err));
+    embedding_about(e, &about);
+    memcpy(out->model_precision, about.precision, sizeof(out->model_precision));
+    out->model_parity = about.parity;
     out->items = s.items;
     out->items_unknown = s.items_unknown;
     out->items_no_vector = s.items_no_vector;

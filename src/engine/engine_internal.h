@@ -208,9 +208,9 @@ int embedding_refresh(struct engine *e, u2i_error_t *err);
 /* Unit vectors, or zeros where a text has nothing to embed. *number gets that of the state. */
 int embedding_run(struct engine *e, const struct embed_text *texts, size_t n, float *out,
                   uint32_t *number, u2i_error_t *err);
-/* Whether a text can be embedded without long preparations; embedding_prepare() makes them. */
-bool embedding_ready(struct engine *e);
-int embedding_prepare(struct engine *e, u2i_error_t *err);
+/* Whether a text is embedded in a moment, so that it can be done inside a read section. */
+bool embedding_is_quick(const struct engine *e);
+void embedding_about(struct engine *e, struct embed_about *out);
 bool embedding_is_zero(const float *v, uint32_t dim);
 /* After a write of vectors of state `number`: embeds them anew if another process has gone on. */
 int embedding_settle(struct engine *e, uint32_t number, u2i_error_t *err);
