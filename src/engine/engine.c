@@ -19,10 +19,11 @@ static bool engine_is_memory(const char *location) {
 
 static int engine_create_store(struct engine *e, const struct engine_options *opt,
                                struct store_options *so, u2i_error_t *err) {
-    struct embedding_source from;
-    U2I_TRY(embedding_resolve(opt->model, opt->dim, &from, err));
-    so->model = from.name;
-    so->dim = from.dim;
+    struct embedding_source *const from = &e->created;
+    U2I_TRY(embedding_resolve(opt->model, opt->dim, from, err));
+    e->is_new = true;
+    so->model = from->name;
+    so->dim = from->dim;
     return engine_is_memory(opt->location) ? store_memory_open(so, &e->store, err)
                                            : store_sqlite_open(opt->location, so, &e->store, err);
 }
@@ -46,6 +47,9 @@ static int engine_open_store(struct engine *e, const struct engine_options *opt,
 /* The caller's wishes against what the store has. */
 static int engine_check_model(struct engine *e, const struct engine_options *opt,
                               u2i_error_t *err) {
+    if (e->is_new) {
+        return embedding_keep_new(e, &e->created, err);
+    }
     U2I_TRY(embedding_check(e, opt->model, err));
     if (opt->dim != 0 && opt->dim != e->store->dim) {
         return error_set(err, U2I_EEMBED,
@@ -60,7 +64,6 @@ static int engine_check_model(struct engine *e, const struct engine_options *opt
 static int engine_init_locks(struct engine *e) {
     (void)pthread_mutex_init(&e->refreshing, NULL); /* cannot fail on Linux */
     (void)pthread_mutex_init(&e->settings_lock, NULL);
-    (void)pthread_mutex_init(&e->moving, NULL);
     (void)pthread_mutex_init(&e->reembedding, NULL);
     (void)pthread_mutex_init(&e->training, NULL);
     (void)pthread_mutex_init(&e->exchanging, NULL);
@@ -112,7 +115,6 @@ static void engine_free(struct engine *e) {
     (void)pthread_mutex_destroy(&e->training);
     (void)pthread_mutex_destroy(&e->exchanging);
     (void)pthread_mutex_destroy(&e->reembedding);
-    (void)pthread_mutex_destroy(&e->moving);
     (void)pthread_mutex_destroy(&e->settings_lock);
     (void)pthread_mutex_destroy(&e->refreshing);
     mem_free(e);

@@ -4,7 +4,6 @@
  * read section: answers look at it inside one, and it is changed only by the store's listener or by
  * store->alone(), when none is open. Beside that there are, in the order in which they are taken:
  *   settings_lock  for recording, which needs no read section: also held where settings are exchanged
- *   moving       held for the whole of embedding everything with another model
  *   reembedding  held for the whole of learning and re-embedding
  *   training     held for the whole of a training: one at a time
  *   exchanging   while the model in use or single taste vectors are exchanged
@@ -63,12 +62,14 @@ struct learner { /* trains in the background; learner.c */
 };
 
 /* What an embedder is opened from. */
-enum embedding_kind { EMBEDDING_NONE, EMBEDDING_HASH, EMBEDDING_FOLDER };
+enum embedding_kind { EMBEDDING_NONE, EMBEDDING_HASH, EMBEDDING_FOLDER, EMBEDDING_REMOTE };
 struct embedding_source {
     enum embedding_kind kind;
     char name[64]; /* as the store has it: "hash-512" */
     uint32_t dim;
-    char place[SETTINGS_PATH_MAX_BYTES + 1]; /* the folder's whole path; "": it needs none */
+    char
+        place[SETTINGS_PATH_MAX_BYTES + 1]; /* the folder's whole path, or URL; "": it needs none */
+    bool asks_dim; /* a remote model is told how long its vectors shall be */
 };
 /* How it embeds, as the settings say. */
 struct embedding_manner {
@@ -88,6 +89,8 @@ struct engine {
     const struct clock *clock;
     struct log log;
     bool readonly;
+    bool is_new; /* the store was made with: */
+    struct embedding_source created;
     uint32_t caller_dim; /* the vectors' length as the caller knows it */
     char *location;      /* the file's whole path; NULL: in memory */
     char *cache;         /* folder for what can be made again; NULL: none */
@@ -113,14 +116,14 @@ struct engine {
     struct histories *histories;
     struct covisits *covisits; /* of the events that came in since the open */
 
-    pthread_mutex_t moving;
     pthread_mutex_t reembedding;
     pthread_rwlock_t puts;
     pthread_rwlock_t embedding;
     bool embeds; /* fixed at open; false: the vectors are the caller's */
     struct embedder *embedder;
-    struct embedding_batch batch;   /* calls of it that go together; inside `embedding` */
-    char *model_place;              /* that the caller named; NULL = as the setting says */
+    struct embedding_batch batch; /* calls of it that go together; inside `embedding` */
+    char *model_place;            /* that the caller named; NULL = as the settings say */
+    bool asks_dim;                /* of a remote model, as the settings say; under settings_lock */
     struct embedding_manner manner; /* of the embedder in use; under `refreshing` */
     bool can_embed;                 /* else its model could not be opened, for this reason: */
     u2i_error_t embedding_error;
@@ -181,6 +184,8 @@ float popular_weight(const struct action *a); /* 0 = does not count */
 /* `model` as the public options have it. U2I_EEMBED, U2I_ENOTFOUND (no such model), U2I_EINVAL. */
 int embedding_resolve(const char *model, uint32_t dim, struct embedding_source *out,
                       u2i_error_t *err);
+/* Of a store that has just been made: the settings tell from now on where its model is. */
+int embedding_keep_new(struct engine *e, const struct embedding_source *from, u2i_error_t *err);
 /* The caller's wish for a model (NULL = any) against what the store has. */
 int embedding_check(struct engine *e, const char *model, u2i_error_t *err);
 void embedding_source_of(struct engine *e, struct embedding_source *out); /* the store's */
@@ -196,7 +201,8 @@ bool embedding_learns(const struct engine *e);
 
 /* embedding.c: the embedder in use. */
 #define EMBEDDING_SETTING                                                                          \
-    "internal.embedding" /* number of the newest state: tells other processes */
+    "internal.embedding"                     /* number of the newest state: tells other processes */
+#define EMBEDDING_DIM_SETTING "internal.dim" /* "asked": of a remote model, by its request */
 int embedding_open(struct engine *e, u2i_error_t *err);
 /* Whether text can be embedded: there may be a model that could not be opened. */
 static inline bool embedding_can(const struct engine *e) {

@@ -45,8 +45,7 @@ static int models_check_folder(const char *path, u2i_model_t *out, u2i_error_t *
     return models_describe(out->path, out, err);
 }
 
-/* The folder of a path, or else of a name in the home, for mem_free(). */
-static int models_find(const char *model, char **path, u2i_error_t *err) {
+int models_find(const char *model, char **path, u2i_error_t *err) {
     char whole[PATH_MAX];
     if (strchr(model, '/') == NULL) {
         return hub_find(model, path, err);

@@ -74,8 +74,12 @@ static int reembedding_set_target(struct reembedding *r, u2i_error_t *err) {
     embedding_source_of(r->e, &r->from);
     if (r->opt->model != NULL) {
         U2I_TRY(embedding_resolve(r->opt->model, dim, &r->from, err));
-    } else if (r->from.kind == EMBEDDING_HASH && dim != 0) {
-        U2I_TRY(embedding_resolve("hash", dim, &r->from, err));
+    } else if (dim != 0 && dim != r->from.dim &&
+               (r->from.kind == EMBEDDING_HASH || r->from.kind == EMBEDDING_REMOTE)) {
+        char place[sizeof(r->from.place)];
+        (void)snprintf(place, sizeof(place), "%s",
+                       r->from.kind == EMBEDDING_HASH ? "hash" : r->from.place); /* as long */
+        U2I_TRY(embedding_resolve(place, dim, &r->from, err));
     } else if (dim != 0 && dim != r->from.dim) {
         return error_set(err, U2I_EINVAL, "model %s makes vectors of %u dimensions, not of %u",
                          r->from.name, r->from.dim, dim);
@@ -254,6 +258,8 @@ static int reembedding_use(struct reembedding *r, u2i_error_t *err) {
     (void)snprintf(number, sizeof(number), "%u", r->next.embedding);
     const struct store_setting settings[] = {
         {"model_folder", r->from.kind == EMBEDDING_FOLDER ? r->from.place : NULL},
+        {"model_url", r->from.kind == EMBEDDING_REMOTE ? r->from.place : NULL},
+        {EMBEDDING_DIM_SETTING, r->from.asks_dim ? "asked" : NULL},
         {"long_texts", r->manner.windows ? "average" : NULL},
         {"query_prefix", r->manner.query_prefix[0] == '\0' ? NULL : r->manner.query_prefix},
         {"passage_prefix", r->manner.passage_prefix[0] == '\0' ? NULL : r->manner.passage_prefix},
@@ -302,6 +308,7 @@ static int reembedding_run(struct reembedding *r, u2i_error_t *err) {
 
 int engine_reembed_to(struct engine *e, const u2i_reembed_options_t *opt, u2i_error_t *err) {
     struct reembedding r = {.e = e, .opt = opt};
+    int lock;
     if (e->readonly) {
         return error_set(err, U2I_EREADONLY, "the store was opened for reading only");
     }
@@ -309,11 +316,9 @@ int engine_reembed_to(struct engine *e, const u2i_reembed_options_t *opt, u2i_er
         return error_set(err, U2I_EINVAL,
                          "a store in memory keeps the model that it was made with");
     }
-    if (pthread_mutex_trylock(&e->moving) != 0) {
-        return error_set(err, U2I_EBUSY, "the items are being embedded for another model already");
-    }
+    U2I_TRY(e->ops->lock(e->store, "reembedding", &lock, err));
     const int rc = reembedding_run(&r, err);
-    (void)pthread_mutex_unlock(&e->moving);
+    e->ops->unlock(e->store, lock);
     if (r.embedder != NULL) {
         r.embedder->ops->close(r.embedder);
     }

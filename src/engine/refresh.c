@@ -156,6 +156,7 @@ struct settings_reading {
     struct engine *e;
     struct settings settings;
     uint32_t embedding;
+    bool asks_dim;
     struct trained_tokens tokens;
     u2i_error_t err;
 };
@@ -164,6 +165,8 @@ static int refresh_read_setting(void *ctx, const char *name, const char *value) 
     struct settings_reading *r = ctx;
     if (strcmp(name, EMBEDDING_SETTING) == 0) {
         r->embedding = (uint32_t)strtoul(value, NULL, 10);
+    } else if (strcmp(name, EMBEDDING_DIM_SETTING) == 0) {
+        r->asks_dim = true;
     } else if (strcmp(name, TRAINED_SETTING) == 0) {
         trained_parse(value, &r->tokens);
     } else if (settings_put(&r->settings, name, value, &r->err) != U2I_OK) {
@@ -205,6 +208,7 @@ static void refresh_use_settings(void *ctx) {
     const struct settings old = e->settings;
     (void)pthread_mutex_lock(&e->settings_lock);
     e->settings = r->settings;
+    e->asks_dim = r->asks_dim;
     (void)pthread_mutex_unlock(&e->settings_lock);
     r->settings = old;
     refresh_all_actions(e);

@@ -19,6 +19,7 @@ enum setting_type {
     SETTING_NAMES,
     SETTING_PATH,
     SETTING_PREFIX,
+    SETTING_URL,
     SETTING_RULES,
     SETTING_PARTS
 };
@@ -151,6 +152,15 @@ static const struct setting_def setting_defs[] = {
      0,
      0,
      {"auto", "f32", "int8"}},
+    {"model_url",
+     "",
+     "where a remote model is asked (https://HOST/v1#NAME); holds for the next opening of the "
+     "store",
+     SETTING_URL,
+     AT(model_url),
+     0,
+     0,
+     {0}},
     {"passage_prefix",
      "",
      "put before an item's text for the model, as some want it (e5: \"passage: \"); in a store "
@@ -475,6 +485,21 @@ static int setting_put_path(struct settings *s, const struct setting_def *d, con
     return U2I_OK;
 }
 
+static int setting_put_url(struct settings *s, const struct setting_def *d, const char *value,
+                           u2i_error_t *err) {
+    const size_t n = strlen(value);
+    if (n > SETTINGS_PATH_MAX_BYTES || !utf8_valid(value, n)) {
+        return error_set(err, U2I_EINVAL, "%s is over %d bytes, or no UTF-8", d->name,
+                         SETTINGS_PATH_MAX_BYTES);
+    }
+    if (n > 0 && (strstr(value, "://") == NULL || strchr(value, '#') == NULL)) {
+        return error_set(err, U2I_EINVAL, "%s is \"%.64s\", but must be as https://HOST/v1#NAME",
+                         d->name, value);
+    }
+    memcpy(setting_field(s, d), value, n + 1);
+    return U2I_OK;
+}
+
 static int setting_put_prefix(struct settings *s, const struct setting_def *d, const char *value,
                               u2i_error_t *err) {
     const size_t n = strlen(value);
@@ -580,6 +605,8 @@ int settings_put(struct settings *s, const char *name, const char *value, u2i_er
         return setting_put_path(s, d, value, err);
     case SETTING_PREFIX:
         return setting_put_prefix(s, d, value, err);
+    case SETTING_URL:
+        return setting_put_url(s, d, value, err);
     case SETTING_PARTS:
         return setting_put_parts(s, d, value, err);
     case SETTING_RULES:
@@ -606,6 +633,7 @@ static const char *setting_show(const struct settings *s, const struct setting_d
     case SETTING_NAMES:
     case SETTING_PATH:
     case SETTING_PREFIX:
+    case SETTING_URL:
         return field;
     case SETTING_PARTS:
         setting_print_parts(*(const uint32_t *)field, scratch, SETTING_SCRATCH_BYTES);

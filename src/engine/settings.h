@@ -54,6 +54,7 @@ struct settings {
     char query_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
     char passage_prefix[SETTINGS_PREFIX_MAX_BYTES + 1];
     char model_folder[SETTINGS_PATH_MAX_BYTES + 1]; /* of the embedder; "" = it needs none */
+    char model_url[SETTINGS_PATH_MAX_BYTES + 1];    /* the same; "" = it is no remote one */
     char protected[SETTINGS_NAMES_MAX_BYTES + 1];   /* names of attributes, separated by spaces */
     int train_auto;                                 /* 0 off, 1 on */
     uint32_t train_parts;                           /* bits 1u << enum model_part; 0 = all */
