@@ -5,6 +5,7 @@
 
 #include "u2i.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,15 +52,18 @@ static inline void shop_path(char *path, size_t n) {
 }
 
 static inline void shop_remove(const char *path) {
-    static const char *const tails[] = {"",
-                                        "-wal",
-                                        "-shm",
-                                        "-index/content.hnsw",
-                                        "-index/content.hnsw.lock",
-                                        "-index/taste.hnsw",
-                                        "-index/taste.hnsw.lock",
-                                        "-index"};
-    char name[512];
+    static const char *const tails[] = {"", "-wal", "-shm", "-index"};
+    char name[512], file[1024];
+    (void)snprintf(name, sizeof(name), "%s-index", path);
+    DIR *const folder = opendir(name); /* often there is none */
+    for (struct dirent *e = folder == NULL ? NULL : readdir(folder); e != NULL;
+         e = readdir(folder)) {
+        (void)snprintf(file, sizeof(file), "%s/%.255s", name, e->d_name);
+        (void)unlink(file); /* the folder itself is none */
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
     for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
         (void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
         (void)remove(name); /* most are not there */

@@ -29,7 +29,7 @@ static int embedding_find_folder(const char *model, struct embedding_source *out
     char whole[PATH_MAX];
     char *path = NULL;
     int rc = models_find(model, &path, err);
-    if (rc == U2I_ENOTFOUND && strchr(model, '/') == NULL) {
+    if ((rc == U2I_ENOTFOUND || rc == U2I_EINVAL) && strchr(model, '/') == NULL) {
         rc = error_set(
             err, U2I_ENOTFOUND,
             "there is no model \"%.64s\": say \"hash\", \"none\", a folder's path (./%.64s), "
@@ -198,6 +198,7 @@ static int embedding_keep_place(struct engine *e, const struct embedding_source 
 
 int embedding_keep_new(struct engine *e, const struct embedding_source *from, u2i_error_t *err) {
     U2I_TRY(embedding_keep_place(e, from, err));
+    e->asks_dim = from->asks_dim; /* nobody else has the store yet; later the setting says so */
     return from->asks_dim ? e->ops->put_setting(e->store, EMBEDDING_DIM_SETTING, "asked", err)
                           : U2I_OK;
 }

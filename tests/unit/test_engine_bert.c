@@ -235,13 +235,90 @@ static void precision_holds_from_the_next_opening_on(void **state) {
     shop_remove(path);
 }
 
+static void a_model_is_found_by_its_name(void **state) {
+    (void)state;
+    char path[256], inside[300];
+    u2i_error_t err;
+    struct folder f = make_tiny();
+    const struct folder home = folder_make();
+    (void)snprintf(inside, sizeof(inside), "%s/tiny-model", home.path);
+    assert_int_equal(rename(f.path, inside), 0);
+    (void)setenv("U2I_MODELS", home.path, 1);
+    shop_path(path, sizeof(path));
+    u2i_t *u = open_as(path, "tiny-model", &err);
+    assert_non_null(u);
+    put_things(u);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    (void)unsetenv("U2I_MODELS");
+    u = open_as(path, NULL, &err); /* the store knows the place */
+    assert_non_null(u);
+    assert_int_equal(found(u, "red round thing", &err), 3);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    u = open_as(path, "tiny-model", &err); /* and the name */
+    assert_non_null(u);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    folder_remove(&home);
+    shop_remove(path);
+}
+
+static void vector_of(u2i_t *u, const char *id, const char *title, float *out) {
+    u2i_error_t err;
+    u2i_item_t *item;
+    const u2i_item_t put = {.id = id, .title = title};
+    if (title != NULL) {
+        shop_ok(u2i_put_items(u, &put, 1, sizeof(put), &err), &err);
+    }
+    shop_ok(u2i_get_item(u, id, &item, &err), &err);
+    memcpy(out, item->vector, TINY_HIDDEN * sizeof(*out));
+    u2i_item_free(item);
+}
+
+/* As if it stood in the text itself. */
+static void prefixes_stand_before_texts(void **state) {
+    (void)state;
+    char path[256];
+    u2i_error_t err;
+    float with[TINY_HIDDEN], without[TINY_HIDDEN];
+    const struct folder f = make_tiny();
+    shop_path(path, sizeof(path));
+    u2i_t *plain = open_as(":memory:", f.path, &err);
+    u2i_t *u = open_as(path, f.path, &err);
+    assert_non_null(plain);
+    assert_non_null(u);
+    shop_set(u, "passage_prefix", "red ");
+    vector_of(plain, "a", "red round thing", without);
+    vector_of(u, "a", "round thing", with); /* at once */
+    assert_memory_equal(with, without, sizeof(with));
+    assert_int_equal(u2i_set_setting(u, "passage_prefix", "blue ", &err), U2I_EINVAL);
+    assert_non_null(strstr(err.msg, "u2i reembed --passage-prefix"));
+    assert_int_equal(u2i_set_setting(u, "long_texts", "average", &err), U2I_EINVAL);
+    shop_set(u, "passage_prefix", "red "); /* as it is */
+    u2i_reembed_options_t to = U2I_REEMBED_OPTIONS_INIT;
+    to.passage_prefix = "blue ";
+    shop_ok(u2i_reembed_to(u, &to, &err), &err);
+    vector_of(plain, "a", "blue round thing", without);
+    vector_of(u, "a", NULL, with);
+    assert_memory_equal(with, without, sizeof(with));
+    shop_set(u, "query_prefix", "blue "); /* changes no item */
+    u2i_query_t q = U2I_QUERY_INIT;
+    u2i_result_t *r;
+    q.text = "round thing";
+    shop_ok(u2i_search(u, &q, &r, &err), &err);
+    assert_true(u2i_result_hit(r, 0)->score > 0.9999f);
+    u2i_result_free(r);
+    assert_int_equal(u2i_close(u), U2I_OK);
+    assert_int_equal(u2i_close(plain), U2I_OK);
+    folder_remove(&f);
+    shop_remove(path);
+}
+
 static void what_is_no_model_makes_no_store(void **state) {
     (void)state;
     char path[256];
     u2i_error_t err;
     shop_path(path, sizeof(path));
     assert_null(open_as(path, "bert", &err));
-    assert_int_equal(err.code, U2I_EEMBED);
+    assert_int_equal(err.code, U2I_ENOTFOUND);
     assert_non_null(strstr(err.msg, "./bert"));
     assert_null(open_as(path, "./nowhere", &err));
     assert_int_equal(err.code, U2I_ENOTFOUND);
@@ -256,6 +333,8 @@ int main(void) {
         cmocka_unit_test(a_model_may_be_linked_to_and_moved),
         cmocka_unit_test(strangers_with_interests_are_met),
         cmocka_unit_test(precision_holds_from_the_next_opening_on),
+        cmocka_unit_test(a_model_is_found_by_its_name),
+        cmocka_unit_test(prefixes_stand_before_texts),
         cmocka_unit_test(what_is_no_model_makes_no_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
