@@ -112,10 +112,11 @@ typedef struct u2i_options {
     size_t struct_size;
     uint32_t flags;    /* U2I_OPEN_* */
     uint32_t dim;      /* vector length, as at creation; 0 = the store's, or the model's */
-    const char *model; /* "hash" (text, no download), the path of a folder with a BERT model (with
-                          a '/' in it), or "none" (the caller's vectors); only u2i_reembed_to()
-                          changes it. NULL = the store's; in a new store "none" if dim is given,
-                          else "hash" */
+    const char *model; /* "hash" (text, no download); a BERT model by its folder's path (with a '/'
+                          in it) or its name in the models' home; "https://HOST/v1#NAME", a
+                          remote one; or "none" (the caller's vectors). Only u2i_reembed_to()
+                          changes it. NULL = the store's; in a new store "none" if dim is
+                          given, else "hash" */
     u2i_log_fn log;    /* NULL = silent */
     void *log_ctx;
 } u2i_options_t;

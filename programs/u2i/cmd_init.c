@@ -10,9 +10,11 @@ static const struct arg_spec init_args[] = {
 static const struct option_spec init_options[] = {
     {.name = "model",
      .value = "NAME",
-     .help = "what makes vectors of text: hash (any language, no download), the path of a folder "
-             "with a BERT model (as ./all-MiniLM-L6-v2), or none: items come with their own "
-             "vectors; default hash, and none when --dim is given"},
+     .help =
+         "what makes vectors of text: hash (any language, no download), a BERT model by its "
+         "folder (as ./all-MiniLM-L6-v2) or its name (u2i model list), a URL with the name of a "
+         "remote one (https://HOST/v1#NAME), or none: items come with their own vectors; "
+         "default hash, and none when --dim is given"},
     {.name = "dim", .value = "N", .help = "length of the vectors"},
     {.name = "preset",
      .letter = 'p',
@@ -142,8 +144,8 @@ const struct command cmd_init = {
     .name = "init",
     .summary = "make a new store",
     .about =
-        "A store is one file. Model and vector length are fixed when it is made; settings can\n"
-        "be changed later with u2i config. An existing file is never touched. A preset is a set "
+        "A store is one file. Model and vector length can be changed by u2i reembed, settings\n"
+        "with u2i config. An existing file is never touched. A preset is a set "
         "of\n"
         "settings and ranking rules to start from; docs/verticals/ has a guide to each.\n",
     .args = init_args,

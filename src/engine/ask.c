@@ -92,6 +92,24 @@ static int ask_room(struct ask *a, bool recommend, u2i_error_t *err) {
     return a->hits == NULL ? error_oom(err) : U2I_OK;
 }
 
+/* What is asked for in words. */
+static int ask_prepare_text(struct ask *a, enum engine_question what, u2i_error_t *err) {
+    const u2i_query_t *const q = a->q;
+    const char *text = what == ENGINE_SEARCH                             ? q->text
+                       : what == ENGINE_RECOMMEND && embedding_can(a->e) ? q->interests
+                                                                         : NULL;
+    if (text == NULL) {
+        return U2I_OK;
+    }
+    U2I_TRY(engine_follow(a->e, err)); /* the embedder as the store's newest state has it */
+    const int rc = ask_embed(a, text, &a->text, err);
+    if (what == ENGINE_RECOMMEND && ask_goes_on_without(rc)) {
+        error_clear(err);
+        return U2I_OK;
+    }
+    return rc;
+}
+
 static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *err) {
     const u2i_query_t *q = a->q;
     a->k = q->limit;
@@ -120,19 +138,7 @@ static int ask_prepare(struct ask *a, enum engine_question what, u2i_error_t *er
         U2I_TRY(
             filter_parse(q->filter, strlen(q->filter), q->params, q->params_n, &a->filter, err));
     }
-    const char *text = what == ENGINE_SEARCH                             ? q->text
-                       : what == ENGINE_RECOMMEND && embedding_can(a->e) ? q->interests
-                                                                         : NULL;
-    if (text == NULL) {
-        return U2I_OK;
-    }
-    U2I_TRY(engine_follow(a->e, err)); /* the embedder as the store's newest state has it */
-    const int rc = ask_embed(a, text, &a->text, err);
-    if (what == ENGINE_RECOMMEND && ask_goes_on_without(rc)) {
-        error_clear(err);
-        return U2I_OK;
-    }
-    return rc;
+    return ask_prepare_text(a, what, err);
 }
 
 /* ---- What must not be named ------------------------------------------------------------------- */
