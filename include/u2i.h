@@ -125,7 +125,8 @@ typedef struct u2i_options {
 
 /* `location` is a file path or ":memory:". `opt` may be NULL. The file is created when missing.
  * U2I_EVERSION (newer format), U2I_ECORRUPT (damaged or foreign file), U2I_EEMBED (another model
- * or dim than the store's, both named), U2I_EIO, U2I_EINVAL, U2I_ENOTFOUND, U2I_ENOMEM. */
+ * or dim than the store's, both named), U2I_EREMOTE and U2I_ETIMEOUT (a new store's remote model does
+ * not say how long its vectors are), U2I_EIO, U2I_EINVAL, U2I_ENOTFOUND, U2I_ENOMEM. */
 U2I_API int u2i_open(const char *location, const u2i_options_t *opt, u2i_t **out, u2i_error_t *err);
 /* Frees the handle in every case; a non-zero code says the last write may not be durable. */
 U2I_API int u2i_close(u2i_t *u); /* NULL is a no-op */
@@ -145,7 +146,7 @@ typedef struct u2i_item {
 /* Inserts or replaces n <= U2I_BATCH_MAX items in one transaction; a replaced item keeps its
  * events. `item_size` is sizeof(u2i_item_t), the stride of the array.
  * U2I_EINVAL (err->offset is the index of the first bad item; an id twice in one batch is bad),
- * U2I_EEMBED, U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
+ * U2I_EEMBED, U2I_EREMOTE and U2I_ETIMEOUT (of a remote model), U2I_EIO, U2I_EBUSY, U2I_EREADONLY, U2I_ENOMEM. */
 U2I_API int u2i_put_items(u2i_t *u, const u2i_item_t *items, size_t n, size_t item_size,
                           u2i_error_t *err);
 /* A copy of one item, one allocation; free with u2i_item_free(). vector is NULL if it has none.

@@ -1,6 +1,7 @@
 /* u2i reembed: every item's text becomes a vector again, by the store's model or by another one. ^C keeps what is
  * done. */
 #include "commands.h"
+#include "indexing.h"
 #include "interrupt.h"
 #include "progress.h"
 #include <string.h>
@@ -42,12 +43,12 @@ struct reembed_bar {
     struct progress progress;
     const volatile sig_atomic_t *stop;
     uint64_t before, done, total; /* before: what an earlier run has done */
-    bool begun;
+    bool moves, begun;
 };
 
 static int reembed_show(void *ctx, uint64_t done, uint64_t total) {
     struct reembed_bar *const bar = ctx;
-    bar->before = bar->begun ? bar->before : done;
+    bar->before = bar->moves && !bar->begun ? done : bar->before; /* told before the first step */
     bar->begun = true;
     bar->done = done;
     bar->total = total;
@@ -66,16 +67,15 @@ static int reembed_interrupted(const struct reembed_bar *bar) {
     return CLI_INTERRUPTED;
 }
 
-static int reembed_fail(const u2i_error_t *err, const struct reembed_bar *bar, bool moves) {
+static int reembed_fail(const u2i_error_t *err, const struct reembed_bar *bar) {
     const int code = cli_fail(err, "reembed");
-    if (moves && bar->done > 0) {
+    if (bar->moves && bar->done > 0) {
         cli_warn("what is embedded is kept: the same command goes on");
     }
     return code;
 }
 
-static int reembed_work(const struct args *args, u2i_t *store, struct reembed_bar *bar,
-                        bool moves) {
+static int reembed_work(const struct args *args, u2i_t *store, struct reembed_bar *bar) {
     u2i_reembed_options_t opt = U2I_REEMBED_OPTIONS_INIT;
     uint64_t dim = 0;
     u2i_error_t err;
@@ -92,13 +92,13 @@ static int reembed_work(const struct args *args, u2i_t *store, struct reembed_ba
     bar->stop = interrupt_watch();
     progress_start(&bar->progress);
     bar->progress.unit = "texts";
-    const int rc =
-        moves ? u2i_reembed_to(store, &opt, &err) : u2i_reembed(store, reembed_show, bar, &err);
+    const int rc = bar->moves ? u2i_reembed_to(store, &opt, &err)
+                              : u2i_reembed(store, reembed_show, bar, &err);
     progress_clear(&bar->progress);
     if ((rc == U2I_OK || rc == U2I_ETIMEOUT) && *bar->stop != 0 && bar->done < bar->total) {
         return reembed_interrupted(bar);
     }
-    return rc == U2I_OK ? CLI_OK : reembed_fail(&err, bar, moves);
+    return rc == U2I_OK ? CLI_OK : reembed_fail(&err, bar);
 }
 
 static int reembed_count_figure(void *ctx, const u2i_figure_t *figure) {
@@ -156,18 +156,22 @@ static int reembed_report(const struct cli *cli, const struct args *args, u2i_t 
 static int reembed_run(struct cli *cli, const struct args *args) {
     static const char *const targets[] = {"model", "dim", "long-texts", "query-prefix",
                                           "passage-prefix"};
-    struct reembed_bar bar = {.begun = false};
+    struct reembed_bar bar = {.moves = false};
     u2i_t *store = NULL;
-    bool moves = false;
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-        moves = moves || args_has(args, targets[i]);
+        bar.moves = bar.moves || args_has(args, targets[i]);
     }
     int code = cli_open(args, U2I_OPEN_EXISTING, &store);
     if (code == CLI_OK) {
-        code = reembed_work(args, store, &bar, moves);
+        code = reembed_work(args, store, &bar);
     }
     if (code == CLI_OK) {
         code = reembed_report(cli, args, store, &bar);
+    }
+    if (code == CLI_OK) { /* so that the next program finds an index of the new vectors */
+        const struct indexing how = {
+            .silent = args_has(args, "json"), .quiet_if_none = true, .stopped = bar.stop};
+        code = indexing_wait(cli, store, &how);
     }
     return cli_close(store, code);
 }

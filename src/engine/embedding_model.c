@@ -32,7 +32,7 @@ static int embedding_find_folder(const char *model, struct embedding_source *out
     if ((rc == U2I_ENOTFOUND || rc == U2I_EINVAL) && strchr(model, '/') == NULL) {
         rc = error_set(
             err, U2I_ENOTFOUND,
-            "there is no model \"%.64s\": say \"hash\", \"none\", a folder's path (./%.64s), "
+            "there is no model \"%.48s\": say \"hash\", \"none\", a folder's path (./%.48s), "
             "a URL (https://HOST/v1#NAME), or a name of those that u2i model list shows",
             model, model);
     }

@@ -130,6 +130,7 @@ static void *writer_run(void *arg) {
         struct gate *gate;
         struct write *list = writer_take(w, &gate);
         if (list == NULL) {
+            writer_sweep_last(w);
             return NULL;
         }
         last = writer_do_list(w, list, gate);

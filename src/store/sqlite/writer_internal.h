@@ -63,5 +63,6 @@ bool writer_index_some(struct writer *w, bool idle);
 /* writer_sweep.c: vectors of a former model are deleted bit by bit. */
 int writer_find_old(struct writer *w, u2i_error_t *err); /* before the thread runs */
 bool writer_sweep(struct writer *w);                     /* true if there is more to do */
+void writer_sweep_last(struct writer *w); /* when closing: a part that nobody minds to wait for */
 
 #endif

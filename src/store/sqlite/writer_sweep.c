@@ -3,7 +3,11 @@
  * a time, whichever process it is in; who is cut short leaves the rest to the next one. */
 #include "writer_internal.h"
 
-enum { WRITER_SWEEP_ROWS = 1024 };
+enum {
+    WRITER_SWEEP_ROWS = 1024,
+    WRITER_SWEEP_LAST =
+        16 /* times so many when closing: programs that are never idle get it done, too */
+};
 
 static int writer_old_exists(struct writer *w, bool *exists, u2i_error_t *err) {
     struct bind b = bind_start(&w->conn, SQL_TABLE_FIND, err);
@@ -53,4 +57,12 @@ bool writer_sweep(struct writer *w) {
     }
     writer_bound_log(w);
     return w->sweeping;
+}
+
+void writer_sweep_last(struct writer *w) {
+    for (int i = 0; i < WRITER_SWEEP_LAST && !atomic_load(&w->store->moved); i++) {
+        if (!writer_sweep(w)) {
+            return;
+        }
+    }
 }
