@@ -33,7 +33,7 @@ static const struct example reembed_examples[] = {
     {"u2i reembed shop.db", "word weights and vectors from the catalogue as it is now"},
     {"u2i reembed shop.db --model ./all-MiniLM-L6-v2",
      "another model; answers come from the old vectors until all new ones are there"},
-    {"u2i reembed shop.db --model ./multilingual-e5-small --query-prefix 'query: ' "
+    {"u2i reembed shop.db -m ./e5-small --query-prefix 'query: ' "
      "--passage-prefix 'passage: '",
      "a model that wants to be told what it reads"},
     {"u2i reembed shop.db --model hash --dim 1024", "back to no model at all, with longer vectors"},

@@ -41,9 +41,6 @@ int engine_reembed_to(struct engine *e, const u2i_reembed_options_t *opt, u2i_er
 /* The texts' vectors, n x dim floats; U2I_EINVAL if dim is not the store's. */
 int engine_embed(struct engine *e, const u2i_embedding_t *what, u2i_error_t *err);
 
-/* The texts' vectors, n x dim floats; U2I_EINVAL if dim is not the store's. */
-int engine_embed(struct engine *e, const u2i_embedding_t *what, u2i_error_t *err);
-
 int engine_record(struct engine *e, const u2i_event_t *events, size_t n, size_t *recorded,
                   u2i_error_t *err);
 int engine_scan_events(struct engine *e, const char *user, size_t limit, u2i_event_fn fn, void *ctx,

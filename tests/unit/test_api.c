@@ -207,7 +207,7 @@ static void opening_with_another_model_or_dim_is_refused_with_both_named(void **
     api_refused(u2i_open(path, &o, &u, &err), U2I_ENOTFOUND, &err, "");
     o.flags = 0;
     o.model = "gpt";
-    api_refused(u2i_open(path, &o, &u, &err), U2I_EEMBED, &err, "gpt");
+    api_refused(u2i_open(path, &o, &u, &err), U2I_ENOTFOUND, &err, "gpt");
     assert_int_not_equal(access(path, F_OK), 0); /* nothing was created */
 }
 
