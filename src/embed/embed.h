@@ -35,8 +35,6 @@ struct embedder_ops {
     /* What was learnt, as bytes for the store, and back. U2I_ECORRUPT for bytes that it did not write. */
     int (*save)(const struct embedder *e, struct buf *out, u2i_error_t *err);
     int (*load)(struct embedder *e, const void *p, size_t n, u2i_error_t *err);
-    /* Whether embedding can begin without long preparations; embedding no texts makes them. NULL: always. */
-    bool (*ready)(const struct embedder *e);
     void (*about)(const struct embedder *e, struct embed_about *out); /* NULL: nothing to say */
     void (*close)(struct embedder *e);
 };

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "embed/embed_join.h"
 #include "vec/vec.h"
 #include <string.h>
 
@@ -87,28 +88,11 @@ static int embed_bert_add_piece(struct embed_bert_work *w, size_t i, const uint3
 
 /* ---- Texts ------------------------------------------------------------------------------------ */
 
-/* "title\ncategory\ntext", of what is there: to the tokenizer a line's end is a space. */
-static void embed_bert_join(struct buf *out, const struct embed_text *t, const char *prefix) {
-    const char *const parts[] = {t->title, t->category, t->text};
-    buf_reset(out);
-    if (prefix != NULL) {
-        buf_puts(out, prefix);
-    }
-    const size_t begin = out->len;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (parts[i] != NULL && parts[i][0] != '\0') {
-            if (out->len > begin) {
-                buf_putc(out, '\n');
-            }
-            buf_puts(out, parts[i]);
-        }
-    }
-}
-
 /* w->tokens gets those of text i, [CLS] and [SEP] among them. */
 static int embed_bert_tokens(struct embed_bert_work *w, size_t i, const char *prefix, size_t max,
                              u2i_error_t *err) {
-    embed_bert_join(&w->joined, &w->job->texts[i], prefix);
+    buf_reset(&w->joined);
+    embed_text_join(&w->joined, prefix, &w->job->texts[i]);
     if (w->joined.failed) {
         return error_oom(err);
     }

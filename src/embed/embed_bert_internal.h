@@ -31,7 +31,6 @@ int embed_bert_weights(struct bert_embedder *e, const struct bert **out, u2i_err
 /* The functions of struct embedder_ops. */
 int embed_bert_embed(const struct embedder *base, const struct embed_text *texts, size_t n,
                      float *out, u2i_error_t *err);
-bool embed_bert_ready(const struct embedder *base);
 void embed_bert_about(const struct embedder *base, struct embed_about *out);
 
 #endif

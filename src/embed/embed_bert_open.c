@@ -133,10 +133,8 @@ static int embed_bert_load(struct bert_embedder *e, const char *folder, u2i_erro
     return U2I_OK;
 }
 
-static const struct embedder_ops BERT_OPS = {.embed = embed_bert_embed,
-                                             .ready = embed_bert_ready,
-                                             .about = embed_bert_about,
-                                             .close = embed_bert_close};
+static const struct embedder_ops BERT_OPS = {
+    .embed = embed_bert_embed, .about = embed_bert_about, .close = embed_bert_close};
 
 /* "" is as good as NULL. */
 static int embed_bert_copy(char **out, const char *text, u2i_error_t *err) {

@@ -238,11 +238,6 @@ int embed_bert_weights(struct bert_embedder *e, const struct bert **out, u2i_err
     return rc;
 }
 
-bool embed_bert_ready(const struct embedder *base) {
-    const struct bert_embedder *const e = (const struct bert_embedder *)base;
-    return atomic_load(&e->bert) != NULL || atomic_load(&e->spoilt);
-}
-
 void embed_bert_about(const struct embedder *base, struct embed_about *out) {
     const struct bert_embedder *const e = (const struct bert_embedder *)base;
     const struct bert *const b = atomic_load(&e->bert);

@@ -129,14 +129,14 @@ static int hub_take_file(struct hub_adding *a, const char *name) {
 
 /* ---- All files -------------------------------------------------------------------------------- */
 
-static int hub_take_shards(struct hub_adding *a) {
+static int hub_take_shards(struct hub_adding *a, const struct hub_form *form) {
     struct hub_entries entries = {0};
-    int rc = hub_take_file(a, HUB_INDEX);
+    int rc = hub_take_file(a, form->index);
     if (rc == U2I_OK) {
         rc = hub_read_entries(a->from, &entries, a->err);
     }
     for (size_t i = 0; rc == U2I_OK && i < entries.n; i++) {
-        if (hub_is_shard(entries.names[i])) {
+        if (hub_is_shard(form, entries.names[i])) {
             rc = hub_take_file(a, entries.names[i]);
         }
     }
@@ -144,21 +144,38 @@ static int hub_take_shards(struct hub_adding *a) {
     return rc;
 }
 
+static int hub_is_there(const struct hub_adding *a, const char *name, bool *there) {
+    struct stat st;
+    char *const path = hub_join(a->from, name);
+    *there = path != NULL && stat(path, &st) == 0;
+    const int rc = path == NULL ? error_oom(a->err) : U2I_OK;
+    mem_free(path);
+    return rc;
+}
+
+/* In the first form that is there. */
+static int hub_take_weights(struct hub_adding *a) {
+    const struct hub_form *form;
+    for (size_t i = 0; (form = hub_form(i)) != NULL; i++) {
+        bool whole = false;
+        bool index = false;
+        U2I_TRY(hub_is_there(a, form->whole, &whole));
+        U2I_TRY(hub_is_there(a, form->index, &index));
+        if (whole || index) {
+            return whole ? hub_take_file(a, form->whole) : hub_take_shards(a, form);
+        }
+    }
+    return hub_take_file(a, HUB_WEIGHTS);
+}
+
 static int hub_take_all(struct hub_adding *a) {
     const char *name;
-    struct stat st;
     for (size_t i = 0; (name = hub_small_file(i)) != NULL; i++) {
         if (a->to == NULL || !hub_is_prose(name)) {
             U2I_TRY(hub_take_file(a, name));
         }
     }
-    char *const weights = hub_join(a->from, HUB_WEIGHTS);
-    if (weights == NULL) {
-        return error_oom(a->err);
-    }
-    const bool whole = stat(weights, &st) == 0;
-    mem_free(weights);
-    return whole ? hub_take_file(a, HUB_WEIGHTS) : hub_take_shards(a);
+    return hub_take_weights(a);
 }
 
 static int hub_copy_folder(struct hub_adding *a, const char *name) {

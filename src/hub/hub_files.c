@@ -35,12 +35,20 @@ bool hub_is_prose(const char *path) {
     return strcmp(path, "README.md") == 0 || strcmp(path, "LICENSE") == 0;
 }
 
-bool hub_is_shard(const char *path) {
-    static const char begin[] = "model-", end[] = ".safetensors";
+const struct hub_form *hub_form(size_t i) {
+    static const struct hub_form forms[HUB_FORMS] = {
+        {HUB_WEIGHTS, "model.safetensors.index.json", "model-", ".safetensors"},
+        {"pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-", ".bin"}};
+    return i < HUB_FORMS ? &forms[i] : NULL;
+}
+
+bool hub_is_shard(const struct hub_form *form, const char *path) {
     const size_t n = strlen(path);
-    return n > sizeof begin + sizeof end && strchr(path, '/') == NULL &&
-           strncmp(path, begin, sizeof begin - 1) == 0 &&
-           strcmp(path + n - (sizeof end - 1), end) == 0;
+    const size_t begin = strlen(form->shard_begin);
+    const size_t end = strlen(form->shard_end);
+    return n > begin + end && strchr(path, '/') == NULL &&
+           strncmp(path, form->shard_begin, begin) == 0 &&
+           strcmp(path + n - end, form->shard_end) == 0;
 }
 
 bool hub_is_safe(const char *path) {

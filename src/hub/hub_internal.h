@@ -34,14 +34,22 @@ void hub_free_entries(struct hub_entries *e);
 
 #define HUB_CONFIG  "config.json"
 #define HUB_WEIGHTS "model.safetensors"
-#define HUB_INDEX   "model.safetensors.index.json" /* of weights in several files */
+
+/* A form in which a model's weights come: one file, or several with an index. */
+struct hub_form {
+    const char *whole, *index;
+    const char *shard_begin, *shard_end; /* of the names of the several */
+};
+const struct hub_form *
+hub_form(size_t i); /* the one that is taken first first; NULL past the end */
+#define HUB_FORMS 2u
 
 /* The i-th file beside the weights that the embedder reads, or that tells people of the model; NULL past the end. */
 const char *hub_small_file(size_t i);
 bool hub_is_small_file(const char *path);
 bool hub_is_prose(const char *path); /* for people: two models may be the same without it */
 /* One of several files of weights: "model-00001-of-00002.safetensors". */
-bool hub_is_shard(const char *path);
+bool hub_is_shard(const struct hub_form *form, const char *path);
 /* A path that stays in its folder, in characters that can be shown. */
 bool hub_is_safe(const char *path);
 

@@ -14,8 +14,10 @@
 struct hub_reading {
     const char *what;
     struct hub_listing *out;
-    bool config, whole, index, pickled; /* what the list has */
-    unsigned shards;
+    bool config; /* what the list has */
+    bool whole[HUB_FORMS], index[HUB_FORMS];
+    unsigned shards[HUB_FORMS];
+    const struct hub_form *form; /* that is taken */
     u2i_error_t *err;
 };
 
@@ -95,33 +97,37 @@ static int hub_look_at(struct hub_reading *r, size_t i, const json_t *entry) {
     U2I_TRY(hub_read_file(r, i, entry, &file));
     const char *const path = json_string_value(json_object_get(entry, "path"));
     r->config = r->config || strcmp(path, HUB_CONFIG) == 0;
-    r->whole = r->whole || strcmp(path, HUB_WEIGHTS) == 0;
-    r->index = r->index || strcmp(path, HUB_INDEX) == 0;
-    r->pickled = r->pickled || strncmp(path, "pytorch_model", strlen("pytorch_model")) == 0;
-    r->shards += hub_is_shard(path);
+    for (size_t f = 0; f < HUB_FORMS; f++) {
+        const struct hub_form *const form = hub_form(f);
+        r->whole[f] = r->whole[f] || strcmp(path, form->whole) == 0;
+        r->index[f] = r->index[f] || strcmp(path, form->index) == 0;
+        r->shards[f] += hub_is_shard(form, path);
+    }
     return U2I_OK;
 }
 
-static int hub_listing_check(const struct hub_reading *r) {
+/* The first form that is there whole. */
+static int hub_listing_choose(struct hub_reading *r) {
     if (!r->config) {
         return error_set(r->err, U2I_EEMBED, "%s has no %s: u2i cannot load such a model", r->what,
                          HUB_CONFIG);
     }
-    if (r->whole || (r->index && r->shards > 0)) {
-        return U2I_OK;
+    for (size_t f = 0; f < HUB_FORMS; f++) {
+        if (r->whole[f] || (r->index[f] && r->shards[f] > 0)) {
+            r->form = hub_form(f);
+            return U2I_OK;
+        }
     }
-    return error_set(r->err, U2I_EEMBED,
-                     r->pickled
-                         ? "%s has its weights as pytorch_model.bin only, which is a program "
-                           "for Python; u2i needs %s"
-                         : "%s has no %s",
-                     r->what, HUB_WEIGHTS);
+    return error_set(r->err, U2I_EEMBED, "%s has neither %s nor %s", r->what, hub_form(0)->whole,
+                     hub_form(1)->whole);
 }
 
 static bool hub_is_needed(const struct hub_reading *r, const char *path) {
+    const struct hub_form *const form = r->form;
     return hub_is_small_file(path) ||
-           (r->whole ? strcmp(path, HUB_WEIGHTS) == 0
-                     : strcmp(path, HUB_INDEX) == 0 || hub_is_shard(path));
+           (r->whole[form - hub_form(0)]
+                ? strcmp(path, form->whole) == 0
+                : strcmp(path, form->index) == 0 || hub_is_shard(form, path));
 }
 
 /* One path twice would be one file written by two. */
@@ -161,7 +167,7 @@ int hub_listing_parse(const char *text, size_t n, const char *what, struct hub_l
         rc = hub_look_at(&r, i, json_array_get(root, i));
     }
     if (rc == U2I_OK) {
-        rc = hub_listing_check(&r);
+        rc = hub_listing_choose(&r);
     }
     for (size_t i = 0; rc == U2I_OK && i < json_array_size(root); i++) {
         rc = hub_take_entry(&r, i, json_array_get(root, i));

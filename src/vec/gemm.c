@@ -59,18 +59,34 @@ struct gemm_source {
     uint32_t n, k;
 };
 
-static void gemm_f32_fill(const struct gemm_source *s, uint32_t cols, float *out) {
-    for (size_t first = 0; first < s->n; first += cols) {
-        const size_t here = s->n - first < cols ? s->n - first : cols;
-        for (size_t j = 0; j < s->k; j++, out += cols) {
-            const float *const from = s->w + first * s->n_step + j * s->k_step;
-            for (size_t i = 0; i < here; i++) {
-                out[i] = from[i * s->n_step];
-            }
-            for (size_t i = here; i < cols; i++) {
-                out[i] = 0;
-            }
+/* Of a panel's outputs, one after the other: what is read lies side by side, what is written nearby. */
+static void gemm_f32_fill_rows(const struct gemm_source *s, size_t first, uint32_t cols,
+                               float *out) {
+    const size_t here = s->n - first < cols ? s->n - first : cols;
+    for (size_t i = 0; i < here; i++) {
+        const float *const from = s->w + (first + i) * s->n_step;
+        for (size_t j = 0; j < s->k; j++) {
+            out[j * cols + i] = from[j];
         }
+    }
+}
+
+/* The same where outputs lie side by side. */
+static void gemm_f32_fill_columns(const struct gemm_source *s, size_t first, uint32_t cols,
+                                  float *out) {
+    const size_t here = s->n - first < cols ? s->n - first : cols;
+    for (size_t j = 0; j < s->k; j++) {
+        memcpy(out + j * cols, s->w + first + j * s->k_step, here * sizeof *out);
+    }
+}
+
+static void gemm_f32_fill(const struct gemm_source *s, uint32_t cols, float *out) {
+    const size_t panel = (size_t)cols * s->k;
+    for (size_t first = 0; first < s->n; first += cols, out += panel) {
+        if (s->n - first < cols) {
+            memset(out, 0, panel * sizeof *out);
+        }
+        (s->k_step == 1 ? gemm_f32_fill_rows : gemm_f32_fill_columns)(s, first, cols, out);
     }
 }
 

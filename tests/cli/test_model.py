@@ -196,6 +196,21 @@ class Downloads(Models):
         self.assertEqual(self.files_of("small"), sorted(hub.model_files()))
         self.assertEqual(self.hub.asked_for("pytorch_model.bin"), [])
 
+    def test_torchs_file_is_fetched_where_there_is_no_safetensors(self):
+        golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "torch_tiny.bin")
+        files = hub.model_files(hidden_size=8, num_hidden_layers=2, intermediate_size=16, vocab_size=11,
+                                max_position_embeddings=12)
+        del files["model.safetensors"]
+        with open(golden, "rb") as f:
+            files["pytorch_model.bin"] = f.read()
+        files["vocab.txt"] = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\ngreen\nblue\nround\nsquare\nthing\n"
+        files["1_Pooling/config.json"] = b'{"word_embedding_dimension": 8, "pooling_mode_mean_tokens": true}'
+        files["sentence_bert_config.json"] = b'{"max_seq_length": 12, "do_lower_case": false}'
+        self.hub.models[NAME] = files
+        self.get()
+        self.assertIn("pytorch_model.bin", self.files_of("small"))
+        self.run_u2i("model", "check", "small")
+
     def test_another_name_and_the_same_again(self):
         self.get("--as", "mine")
         asked = len(self.hub.asked)
@@ -372,8 +387,8 @@ class Downloads(Models):
     def test_models_that_u2i_cannot_load_are_refused_before_a_byte_is_fetched(self):
         files = self.hub.models[NAME]
         weights = files.pop("model.safetensors")
-        files["pytorch_model.bin"] = b"pickle"
-        self.assertIn("model.safetensors", self.refused("pytorch_model.bin only"))
+        files["tf_model.h5"] = b"x"
+        self.refused("neither model.safetensors nor pytorch_model.bin")
         files["model.safetensors"] = weights
         del files["config.json"]
         self.refused("no config.json")

@@ -80,11 +80,13 @@ static void paths_stay_in_their_folder(void **state) {
 
 static void shards_are_known_by_their_names(void **state) {
     (void)state;
-    assert_true(hub_is_shard("model-00001-of-00002.safetensors"));
-    assert_false(hub_is_shard("model.safetensors"));
-    assert_false(hub_is_shard("model-.safetensors.bin"));
-    assert_false(hub_is_shard("onnx/model-00001-of-00002.safetensors"));
-    assert_false(hub_is_shard("pytorch_model-00001-of-00002.bin"));
+    const struct hub_form *const safe = hub_form(0);
+    assert_true(hub_is_shard(safe, "model-00001-of-00002.safetensors"));
+    assert_false(hub_is_shard(safe, "model.safetensors"));
+    assert_false(hub_is_shard(safe, "model-.safetensors.bin"));
+    assert_false(hub_is_shard(safe, "onnx/model-00001-of-00002.safetensors"));
+    assert_false(hub_is_shard(safe, "pytorch_model-00001-of-00002.bin"));
+    assert_true(hub_is_shard(hub_form(1), "pytorch_model-00001-of-00002.bin"));
 }
 
 static void assert_sum(enum hub_digest_kind kind, const char *bytes, const char *expected) {
