@@ -95,7 +95,8 @@ static int reembed_work(const struct args *args, u2i_t *store, struct reembed_ba
     const int rc = bar->moves ? u2i_reembed_to(store, &opt, &err)
                               : u2i_reembed(store, reembed_show, bar, &err);
     progress_clear(&bar->progress);
-    if ((rc == U2I_OK || rc == U2I_ETIMEOUT) && *bar->stop != 0 && bar->done < bar->total) {
+    const bool left_off = rc == U2I_ETIMEOUT || (rc == U2I_OK && bar->done < bar->total);
+    if (left_off && *bar->stop != 0) {
         return reembed_interrupted(bar);
     }
     return rc == U2I_OK ? CLI_OK : reembed_fail(&err, bar);
