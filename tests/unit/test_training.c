@@ -4,11 +4,9 @@
 #include "shop.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define KINDS 6
@@ -535,95 +533,7 @@ static void a_cancelled_training_changes_nothing(void **state) {
     u2i_close(u);
 }
 
-/* ---- One at a time --------------------------------------------------------------------------- */
-
-struct rivals {
-    const char *path;
-    u2i_t *other;
-    int asked, rc, child_rc;
-};
-
-/* Once, in the middle of a training: another handle tries, and another process. */
-static int rivals_try(void *ctx, const char *step, uint64_t done, uint64_t total) {
-    struct rivals *const r = ctx;
-    (void)step;
-    (void)done;
-    (void)total;
-    if (r->asked++ > 0) {
-        return 0;
-    }
-    u2i_error_t err;
-    int status = 0;
-    r->rc = u2i_train(r->other, NULL, &err);
-    assert_non_null(strstr(err.msg, "training is under way"));
-    const pid_t child = fork();
-    if (child == 0) {
-        u2i_t *u; /* its own; those of the parent are none to it */
-        int rc = u2i_open(r->path, NULL, &u, NULL);
-        if (rc == U2I_OK) {
-            rc = u2i_train(u, NULL, NULL);
-        }
-        _exit(-rc);
-    }
-    assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
-    r->child_rc = -WEXITSTATUS(status);
-    return 0;
-}
-
-static void one_training_at_a_time_whatever_process(void **state) {
-    (void)state;
-    char path[256];
-    u2i_error_t err;
-    shop_path(path, sizeof(path));
-    u2i_t *u = open_world(path);
-    struct rivals r = {.path = path, .other = shop_open(path, NULL, 0)};
-    u2i_train_options_t o = U2I_TRAIN_OPTIONS_INIT;
-    o.progress = rivals_try;
-    o.ctx = &r;
-    shop_ok(u2i_train(u, &o, &err), &err);
-    assert_int_equal(r.rc, U2I_EBUSY);
-    assert_int_equal(r.child_rc, U2I_EBUSY);
-    shop_ok(u2i_train(r.other, NULL, &err), &err); /* the next one may */
-    assert_float_equal(version_of(u), 2, 0);
-    assert_int_equal(u2i_close(r.other), U2I_OK);
-    assert_int_equal(u2i_close(u), U2I_OK);
-    shop_remove(path);
-}
-
-static int die_at_once(void *ctx, const char *step, uint64_t done, uint64_t total) {
-    (void)ctx;
-    (void)step;
-    (void)done;
-    (void)total;
-    (void)raise(SIGKILL);
-    return 0;
-}
-
-static void who_is_killed_while_training_blocks_nobody(void **state) {
-    (void)state;
-    char path[256];
-    u2i_error_t err;
-    int status = 0;
-    shop_path(path, sizeof(path));
-    u2i_t *u = open_world(path);
-    assert_int_equal(u2i_close(u), U2I_OK);
-    const pid_t child = fork();
-    if (child == 0) {
-        u2i_train_options_t o = U2I_TRAIN_OPTIONS_INIT;
-        o.progress = die_at_once;
-        if (u2i_open(path, NULL, &u, NULL) == U2I_OK) {
-            (void)u2i_train(u, &o, NULL);
-        }
-        _exit(0);
-    }
-    assert_true(child > 0 && waitpid(child, &status, 0) == child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    u = shop_open(path, NULL, 0);
-    shop_ok(u2i_train(u, NULL, &err), &err);
-    assert_float_equal(version_of(u), 1, 0);
-    assert_int_equal(u2i_close(u), U2I_OK);
-    shop_remove(path);
-}
+/* ---- In the background of others --------------------------------------------------------------- */
 
 /* What another process has trained counts, with all events that it has seen, also those that tell nothing: nobody
  * trains anew because of it. */
@@ -834,8 +744,6 @@ int main(void) {
         cmocka_unit_test(the_index_of_taste_is_kept),
         cmocka_unit_test(one_can_go_back_to_the_training_before),
         cmocka_unit_test(a_cancelled_training_changes_nothing),
-        cmocka_unit_test(one_training_at_a_time_whatever_process),
-        cmocka_unit_test(who_is_killed_while_training_blocks_nobody),
         cmocka_unit_test(a_training_of_another_process_is_as_good_as_an_own_one),
         cmocka_unit_test(nothing_to_learn_is_said_and_answers_stay_as_they_were),
         cmocka_unit_test(any_little_log_gives_sane_answers),
