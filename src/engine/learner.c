@@ -25,8 +25,10 @@ static bool learner_due(struct engine *e) {
     }
     const bool wanted = e->settings.train_auto != 0;
     const double after = e->settings.train_after_events;
-    const uint64_t own = e->learner.trained_at; /* or another process has trained */
-    const uint64_t seen = own > e->trained.events ? own : e->trained.events;
+    /* Another process may have trained, too. Content vectors of another embedder are as good as a new log. */
+    const uint64_t own = e->learner.trained_at;
+    const uint64_t known = e->trained.content_gone ? 0 : e->trained.events;
+    const uint64_t seen = own > known ? own : known;
     e->ops->read_end(e->store);
     return wanted && s.events >= LEARNER_EVENTS_MIN &&
            (double)(s.events - (seen < s.events ? seen : s.events)) >= after * (double)s.events;
@@ -67,8 +69,6 @@ static void *learner_run(void *arg) {
 }
 
 int learner_start(struct engine *e, u2i_error_t *err) {
-    /* Content vectors of another embedder are as good as a new log. */
-    e->learner.trained_at = e->trained.content_gone ? 0 : e->trained.events;
     if (thread_start(&e->learner.thread, "u2i-learner", learner_run, e) != U2I_OK) {
         return error_set(err, U2I_EIO, "the thread that trains cannot be started");
     }

@@ -40,8 +40,7 @@ struct hub_form {
     const char *whole, *index;
     const char *shard_begin, *shard_end; /* of the names of the several */
 };
-const struct hub_form *
-hub_form(size_t i); /* the one that is taken first first; NULL past the end */
+const struct hub_form *hub_form(size_t i); /* in order of preference; NULL past the end */
 #define HUB_FORMS 2u
 
 /* The i-th file beside the weights that the embedder reads, or that tells people of the model; NULL past the end. */

@@ -559,6 +559,17 @@ static void a_training_of_another_process_is_as_good_as_an_own_one(void **state)
     (void)usleep(2500000); /* it looks once a second */
     assert_float_equal(version_of(stays), 1, 0);
     assert_int_equal(u2i_close(stays), U2I_OK);
+    /* What it learnt of content is gone with the vectors: that is reason enough. */
+    u2i_reembed_options_t to = U2I_REEMBED_OPTIONS_INIT;
+    to.model = "hash";
+    to.dim = 32;
+    shop_ok(u2i_reembed_to(u, &to, &err), &err);
+    shop_ok(u2i_open(path, &o, &stays, &err), &err);
+    for (int i = 0; i < 600 && version_of(stays) < 2; i++) {
+        (void)usleep(100000);
+    }
+    assert_float_equal(version_of(stays), 2, 0);
+    assert_int_equal(u2i_close(stays), U2I_OK);
     assert_int_equal(u2i_close(u), U2I_OK);
     shop_remove(path);
 }
