@@ -49,7 +49,7 @@ run_tests() {
     shift 2
     printf -- '-- %s\n' "$name"
     scripts/no-aslr.sh ctest --preset "$preset" -j "$jobs" "$@" 2>&1 | tee "$log" |
-        grep --line-buffered -E '^ *[0-9]+/[0-9]+ Test|\[  FAILED|^[^ ]*ERROR: |WARNING: ThreadSanitizer|Errors while'
+        grep --line-buffered -E '^ *[0-9]+/[0-9]+ Test|\[  FAILED|^[^ ]*ERROR: |U2I_SEED=|: error: |WARNING: ThreadSanitizer|Errors while'
     local line good bad
     line=$(grep -E '^[0-9]+% tests passed' "$log")
     bad=$(sed -E 's/.*, ([0-9]+) tests failed.*/\1/' <<<"$line")

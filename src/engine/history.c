@@ -79,10 +79,23 @@ static struct profile_event history_event(const struct store_event_row *r) {
         .time_ms = r->time_ms, .item = r->item, .action = r->action, .value = r->value};
 }
 
-static int history_item_cmp(const void *ctx, uint32_t a, uint32_t b) {
-    struct store *s = (struct store *)(uintptr_t)ctx; /* names may be asked for without a lock */
+static int history_item_cmp(struct store *s, uint32_t a, uint32_t b) {
     const char *id_a = s->ops->item_id(s, a), *id_b = s->ops->item_id(s, b);
     return strcmp(id_a == NULL ? "" : id_a, id_b == NULL ? "" : id_b);
+}
+
+/* By item, then by action. The settings have the actions sorted by name, and the pointers lead there, from
+ * the store's numbers as from those of a question. */
+static int history_name_cmp(const void *ctx, const struct profile_event *a,
+                            const struct profile_event *b) {
+    const struct history_source *from = ctx;
+    const int by_item = a->item == b->item ? 0 : history_item_cmp(from->store, a->item, b->item);
+    if (by_item != 0 || a->action == b->action) {
+        return by_item;
+    }
+    const struct action *of_a = history_action(from, a->action);
+    const struct action *of_b = history_action(from, b->action);
+    return (of_a > of_b) - (of_a < of_b);
 }
 
 /* What each item's newest telling event says: liked or disliked; of equal times a dislike wins, so
@@ -165,7 +178,7 @@ static int history_read(const struct history_source *from, uint32_t user, struct
             e->events[e->n++] = history_event(&rows[i]);
         }
     }
-    profile_sort(e->events, e->n, history_item_cmp, s);
+    profile_sort(e->events, e->n, history_name_cmp, from);
     history_judge(e, from, e->events, e->n);
     history_keep_weighty(e, from);
     history_cut(e, from->settings->window);
@@ -205,7 +218,7 @@ int history_extend(const struct history *base, const struct history_source *from
     }
     memcpy(e->events, events, n * sizeof(*events));
     e->n = n;
-    profile_sort(e->events, e->n, history_item_cmp, from->store);
+    profile_sort(e->events, e->n, history_name_cmp, from);
     history_judge(e, from, e->events, e->n);
     history_keep_weighty(e, from);
     if (base != NULL) { /* what the new events say of an item goes before what was known */
@@ -220,7 +233,7 @@ int history_extend(const struct history *base, const struct history_source *from
             memcpy(e->events + e->n, base->events, base_n * sizeof(*base->events));
         }
         e->n += base_n;
-        profile_sort(e->events, e->n, history_item_cmp, from->store);
+        profile_sort(e->events, e->n, history_name_cmp, from);
     }
     history_cut(e, from->settings->window);
     return U2I_OK;
@@ -369,7 +382,7 @@ static bool history_insert(struct history *e, const struct history_source *from,
     while (first > 0 && e->events[first - 1].time_ms == ev->time_ms) {
         first--;
     }
-    profile_sort(&e->events[first], at + 1 - first, history_item_cmp, from->store);
+    profile_sort(&e->events[first], at + 1 - first, history_name_cmp, from);
     history_cut(e, window);
     return true;
 }

@@ -22,9 +22,10 @@
 
 /* ---- Entries ---------------------------------------------------------------------------------- */
 
-static int model_rows_compare(const void *ctx, uint32_t a, uint32_t b) {
+static int model_rows_compare(const void *ctx, const struct profile_event *a,
+                              const struct profile_event *b) {
     (void)ctx;
-    return (a > b) - (a < b);
+    return (a->item > b->item) - (a->item < b->item);
 }
 
 /* The events as profile/ wants them, newest first; `flags` is where each came from. */

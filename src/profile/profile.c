@@ -16,34 +16,24 @@
 /* ---- Sorting ---------------------------------------------------------------------------------- */
 
 struct profile_order {
-    profile_item_cmp item_cmp;
+    profile_name_cmp by_names;
     const void *ctx;
 };
-
-static int profile_compare_tie(const struct profile_event *a, const struct profile_event *b,
-                               const struct profile_order *order) {
-    const int by_item = a->item == b->item ? 0 : order->item_cmp(order->ctx, a->item, b->item);
-    if (by_item != 0) {
-        return by_item;
-    }
-    if (a->action != b->action) {
-        return a->action < b->action ? -1 : 1;
-    }
-    return (a->value > b->value) - (a->value < b->value);
-}
 
 static int profile_compare(const void *pa, const void *pb, void *order) {
     const struct profile_event *a = pa;
     const struct profile_event *b = pb;
+    const struct profile_order *how = order;
     if (a->time_ms != b->time_ms) {
         return a->time_ms > b->time_ms ? -1 : 1;
     }
-    return profile_compare_tie(a, b, order);
+    const int named = how->by_names(how->ctx, a, b);
+    return named != 0 ? named : (a->value > b->value) - (a->value < b->value);
 }
 
-void profile_sort(struct profile_event *events, size_t n, profile_item_cmp item_cmp,
+void profile_sort(struct profile_event *events, size_t n, profile_name_cmp by_names,
                   const void *ctx) {
-    struct profile_order order = {item_cmp, ctx};
+    struct profile_order order = {by_names, ctx};
     size_t sorted = 1; /* events mostly come in order already: from a cache or an index */
     while (sorted < n && profile_compare(&events[sorted - 1], &events[sorted], &order) <= 0) {
         sorted++;

@@ -22,10 +22,11 @@ struct profile_event {
     float value;     /* > 0; 1 if the event had none */
 };
 
-/* Newest first; equal times in an order that depends on content only (item, action, value), where
- * items are compared by `item_cmp` (their ids), since row numbers depend on who came first. */
-typedef int (*profile_item_cmp)(const void *ctx, uint32_t item_a, uint32_t item_b);
-void profile_sort(struct profile_event *events, size_t n, profile_item_cmp item_cmp,
+/* Newest first; equal times in an order that depends on content only: `by_names` compares the items' ids,
+ * then the actions' names, since the numbers of both depend on who came first; last comes the value. */
+typedef int (*profile_name_cmp)(const void *ctx, const struct profile_event *a,
+                                const struct profile_event *b);
+void profile_sort(struct profile_event *events, size_t n, profile_name_cmp by_names,
                   const void *ctx);
 
 /* ---- Weights ---------------------------------------------------------------------------------- */

@@ -48,6 +48,31 @@ static void only_the_newest_window_counts_but_all_is_seen(void **state) {
     u2i_close(u);
 }
 
+/* The store numbers actions as they come; which of two at one time falls out of the window is up to their
+ * names. */
+static void the_windows_edge_does_not_depend_on_who_came_first(void **state) {
+    (void)state;
+    static const char *const orders[2][2] = {{"view", "buy"}, {"buy", "view"}};
+    float scores[2][2];
+    for (size_t i = 0; i < 2; i++) {
+        u2i_t *u = engine_shop(":memory:");
+        const int64_t t = shop_now_ms() - 10000;
+        shop_set(u, "window", "2");
+        shop_event(u, "u", "view", "y", t + 1);
+        shop_event(u, "u", orders[i][0], "x", t);
+        shop_event(u, "u", orders[i][1], "x", t);
+        scores[i][0] = shop_score(u, "u", "x"); /* read anew */
+        shop_event(u, "u", orders[i][0], "z", t + 2);
+        shop_event(u, "u", orders[i][1], "z", t + 2);
+        shop_event(u, "u", "view", "y", t + 2); /* of z only what comes first stays */
+        scores[i][1] = shop_score(u, "u", "z"); /* kept up to date */
+        u2i_close(u);
+    }
+    assert_true(scores[0][0] > 0.8f && scores[0][1] > 0.8f); /* "buy" is before "view" */
+    assert_float_equal(scores[0][0], scores[1][0], 1e-6);
+    assert_float_equal(scores[0][1], scores[1][1], 1e-6);
+}
+
 static void what_has_no_weight_takes_no_place(void **state) {
     (void)state;
     u2i_t *u = engine_shop(":memory:");
@@ -455,6 +480,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_event_takes_its_place_in_time),
         cmocka_unit_test(only_the_newest_window_counts_but_all_is_seen),
+        cmocka_unit_test(the_windows_edge_does_not_depend_on_who_came_first),
         cmocka_unit_test(what_has_no_weight_takes_no_place),
         cmocka_unit_test(a_dislike_holds_until_something_newer_is_said),
         cmocka_unit_test(an_event_with_a_known_id_changes_nothing),

@@ -32,13 +32,15 @@ static struct profile_event event(int64_t day, uint32_t item, uint16_t action) {
         .time_ms = 1600000000000 + day * DAY_MS, .item = item, .action = action, .value = 1};
 }
 
-static int compare_items(const void *ctx, uint32_t a, uint32_t b) {
+static int compare_numbers(const void *ctx, const struct profile_event *a,
+                           const struct profile_event *b) {
     (void)ctx;
-    return (a > b) - (a < b);
+    const int by_item = (a->item > b->item) - (a->item < b->item);
+    return by_item != 0 ? by_item : (a->action > b->action) - (a->action < b->action);
 }
 
 static void sort(struct profile_event *events, size_t n) {
-    profile_sort(events, n, compare_items, NULL);
+    profile_sort(events, n, compare_numbers, NULL);
 }
 
 static void assert_near(double got, double expected) {
@@ -72,23 +74,30 @@ static void newest_event_comes_first(void **state) {
     sort(ev, 1);
 }
 
-static int compare_names(const void *ctx, uint32_t a, uint32_t b) {
-    const char *const *names = ctx;
-    return strcmp(names[a], names[b]);
+struct names {
+    const char *items[3], *actions[ACTIONS];
+};
+
+static int compare_names(const void *ctx, const struct profile_event *a,
+                         const struct profile_event *b) {
+    const struct names *of = ctx;
+    const int by_item = strcmp(of->items[a->item], of->items[b->item]);
+    return by_item != 0 ? by_item : strcmp(of->actions[a->action], of->actions[b->action]);
 }
 
-static void equal_times_are_ordered_by_ids_not_rows(void **state) {
+static void equal_times_are_ordered_by_names_not_numbers(void **state) {
     (void)state;
-    const char *const names[] = {"zebra", "ant", "mole"};
+    const struct names names = {{"zebra", "ant", "mole"},
+                                {[VIEW] = "view", [LIKE] = "like", [BUY] = "buy"}};
     struct profile_event ev[] = {event(1, 0, VIEW), event(1, 1, BUY), event(1, 2, VIEW),
                                  event(1, 1, VIEW)};
-    profile_sort(ev, 4, compare_names, names);
+    profile_sort(ev, 4, compare_names, &names);
     const uint32_t items[] = {1, 1, 2, 0};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(ev[i].item, items[i]);
     }
-    assert_int_equal(ev[0].action, VIEW);
-    assert_int_equal(ev[1].action, BUY);
+    assert_int_equal(ev[0].action, BUY);
+    assert_int_equal(ev[1].action, VIEW);
 }
 
 /* ---- Recency ---------------------------------------------------------------------------------- */
@@ -414,7 +423,7 @@ static void a_hundred_thousand_events_are_fine(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_event_comes_first),
-        cmocka_unit_test(equal_times_are_ordered_by_ids_not_rows),
+        cmocka_unit_test(equal_times_are_ordered_by_names_not_numbers),
         cmocka_unit_test(default_is_rank_and_half_life),
         cmocka_unit_test(ties_share_a_rank),
         cmocka_unit_test(rank_power_can_be_anything),
