@@ -420,12 +420,27 @@ static void record_fans(struct world *w) {
     }
 }
 
+/* Whether any event says that somebody wants an item that is there. */
+static bool anything_wanted(const struct world *w) {
+    for (size_t i = 0; i < w->events_n; i++) {
+        const struct event *ev = &w->events[i];
+        if (ev->action <= VIEW && w->items[ev->item].live) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Only where nothing is wanted may there be nothing to learn. */
 static void train(struct world *w) {
     u2i_train_options_t options = U2I_TRAIN_OPTIONS_INIT;
     u2i_error_t err;
     options.now_ms = (int64_t)NOW_S * 1000;
-    ok(w, u2i_train(w->u, &options, &err), &err);
-    w->trainings++;
+    const int rc = u2i_train(w->u, &options, &err);
+    if (rc != U2I_ENOTFOUND || anything_wanted(w)) {
+        ok(w, rc, &err);
+        w->trainings++;
+    }
 }
 
 /* ---- What a user's log says of an item ------------------------------------------------------------------- */
