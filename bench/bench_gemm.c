@@ -3,7 +3,8 @@
  * 128 rows are a long text, 12 a query. And what stands between products, nanoseconds a value. The best of several rounds, since others use the machine.
  *
  * usage: bench_gemm [--smoke]      prints `metric NAME VALUE` lines, 10^9 operations a second: a
- * multiplication and an addition are two. U2I_SIMD chooses the kernels. */
+ * multiplication and an addition are two. U2I_SIMD chooses the kernels. With AMX the most is that of AVX-512,
+ * whose floats are those of AMX: products may be above it. */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -28,7 +29,7 @@ static double seconds(void) {
  * anything else; where the machine is not x86-64 there is no figure. */
 static uint32_t peak_loop(const char *isa, uint64_t turns) {
 #if defined(__x86_64__)
-    if (strcmp(isa, "avx512") == 0) {
+    if (strcmp(isa, "avx512") == 0 || strcmp(isa, "amx") == 0) {
         __asm__ volatile(
             "1:\n\t"
             "vfmadd231ps %%zmm0, %%zmm0, %%zmm4\n\tvfmadd231ps %%zmm0, %%zmm0, %%zmm5\n\t"
@@ -83,9 +84,13 @@ static double peak(const char *isa, uint32_t rounds) {
 struct work {
     void *packed_memory;
     float *w, *x, *y;
-    void *rows; /* x as bytes */
+    void *rows_memory, *rows; /* x as bytes, or scratch */
     struct gemm_weights weights;
 };
+
+static void *aligned(char *memory) {
+    return memory + (64 - (uintptr_t)(void *)memory % 64) % 64;
+}
 
 static bool work_open(struct work *k, const struct shape *s, struct rng *rng) {
     const struct gemm_ops *const ops = gemm_get();
@@ -94,8 +99,10 @@ static bool work_open(struct work *k, const struct shape *s, struct rng *rng) {
     k->x = alloc_array(x_floats, sizeof(float));
     k->y = alloc_array((size_t)ROWS_MAX * s->n, sizeof(float));
     k->packed_memory = mem_alloc(gemm_f32_bytes(ops, s->n, s->k) + 63);
-    k->rows = mem_alloc(gemm_i8_rows_bytes(ROWS_MAX, s->k));
-    if (k->w == NULL || k->x == NULL || k->y == NULL || k->rows == NULL ||
+    const size_t bytes = gemm_i8_rows_bytes(ROWS_MAX, s->k);
+    const size_t scratch = gemm_f32_scratch_bytes(ops);
+    k->rows_memory = mem_alloc((bytes > scratch ? bytes : scratch) + 63);
+    if (k->w == NULL || k->x == NULL || k->y == NULL || k->rows_memory == NULL ||
         k->packed_memory == NULL) {
         return false;
     }
@@ -105,9 +112,8 @@ static bool work_open(struct work *k, const struct shape *s, struct rng *rng) {
     for (size_t i = 0; i < x_floats; i++) {
         k->x[i] = (float)rng_normal(rng);
     }
-    char *const packed = k->packed_memory;
-    k->weights = (struct gemm_weights){ops, s->n, s->k,
-                                       packed + (64 - (uintptr_t)(void *)packed % 64) % 64, NULL};
+    k->rows = aligned(k->rows_memory);
+    k->weights = (struct gemm_weights){ops, s->n, s->k, aligned(k->packed_memory), NULL};
     return true;
 }
 
@@ -115,18 +121,19 @@ static void work_close(struct work *k) {
     mem_free(k->w);
     mem_free(k->x);
     mem_free(k->y);
-    mem_free(k->rows);
+    mem_free(k->rows_memory);
     mem_free(k->packed_memory);
 }
 
 /* Seconds of the fastest call. */
 static double time_f32(const struct work *k, uint32_t m, uint32_t rounds) {
+    const struct gemm_rows rows = {k->x, k->weights.k, m};
     double best = 1e9;
     gemm_f32_pack(k->weights.ops, k->w, k->weights.k, k->weights.n, k->weights.k,
                   (void *)(uintptr_t)k->weights.packed);
     for (uint32_t i = 0; i <= rounds; i++) {
         const double start = seconds();
-        gemm_f32_run(&k->weights, k->x, k->weights.k, m, k->y, k->weights.n);
+        gemm_f32_run(&k->weights, &rows, k->rows, k->y, k->weights.n);
         const double took = seconds() - start;
         best = took < best ? took : best;
     }

@@ -32,6 +32,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
         ${PROJECT_SOURCE_DIR}/src/vec/gemm_avx512.c
         PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni;-mavx2;-mfma;-msse4.2;-mpclmul")
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/vec/gemm_amx.c PROPERTIES COMPILE_OPTIONS
+        "-mamx-tile;-mamx-int8;-mamx-bf16;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512vnni")
 endif()
 
 # A comparison may then be done for values that do not need it, which is what a vector is; the only

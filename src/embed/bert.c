@@ -30,7 +30,7 @@ struct bert_pass {
     float *wide;         /* [tokens][intermediate] */
     float *scores;       /* [longest][longest] */
     void *keys, *values; /* packed, of one head */
-    void *rows;          /* activations as bytes */
+    void *rows;          /* activations as bytes, or scratch of a product of floats */
     char *memory;        /* all of it */
 };
 
@@ -54,10 +54,10 @@ static size_t bert_layout(struct bert_pass *p) {
     p->scores = bert_take(p, &at, (size_t)p->longest * p->longest * sizeof(float));
     p->keys = bert_take(p, &at, gemm_f32_bytes(p->b->ops, p->longest, head));
     p->values = bert_take(p, &at, gemm_f32_bytes(p->b->ops, head, p->longest));
-    if (p->b->precision == BERT_INT8) {
-        const uint32_t widest = c->intermediate > c->hidden ? c->intermediate : c->hidden;
-        p->rows = bert_take(p, &at, gemm_i8_rows_bytes(p->tokens, widest));
-    }
+    const uint32_t widest = c->intermediate > c->hidden ? c->intermediate : c->hidden;
+    p->rows = bert_take(p, &at,
+                        p->b->precision == BERT_INT8 ? gemm_i8_rows_bytes(p->tokens, widest)
+                                                     : gemm_f32_scratch_bytes(p->b->ops));
     return at;
 }
 
@@ -65,7 +65,8 @@ static size_t bert_layout(struct bert_pass *p) {
 static void bert_product(const struct bert_pass *p, const struct gemm_weights *w, const float *x,
                          float *y) {
     if (p->b->precision != BERT_INT8) {
-        gemm_f32_run(w, x, w->k, p->tokens, y, w->n);
+        const struct gemm_rows rows = {x, w->k, p->tokens};
+        gemm_f32_run(w, &rows, p->rows, y, w->n);
     } else if (vec_finite(x, (size_t)p->tokens * w->k)) {
         gemm_i8_rows(p->b->ops, x, w->k, p->tokens, w->k, p->rows);
         gemm_i8_run(w, p->rows, p->tokens, y, w->n);
@@ -108,13 +109,15 @@ static void bert_attend(const struct bert_pass *p, size_t first, uint32_t n, uin
     const float *const q = p->qkv + first * 3 * hidden + head * dim;
     const struct gemm_weights keys = {b->ops, n, dim, p->keys, NULL};
     const struct gemm_weights values = {b->ops, dim, n, p->values, NULL};
+    const struct gemm_rows queries = {q, 3 * (size_t)hidden, n};
+    const struct gemm_rows shares = {p->scores, n, n};
     gemm_f32_pack(b->ops, q + hidden, 3 * (size_t)hidden, n, dim, p->keys);
-    gemm_f32_run(&keys, q, 3 * (size_t)hidden, n, p->scores, n);
+    gemm_f32_run(&keys, &queries, NULL, p->scores, n);
     for (uint32_t i = 0; i < n; i++) {
         b->ops->softmax(p->scores + (size_t)i * n, n);
     }
     gemm_f32_pack_transposed(b->ops, q + 2 * (size_t)hidden, 3 * (size_t)hidden, dim, n, p->values);
-    gemm_f32_run(&values, p->scores, n, n, p->mixed + first * hidden + head * dim, hidden);
+    gemm_f32_run(&values, &shares, NULL, p->mixed + first * hidden + head * dim, hidden);
 }
 
 static void bert_attention(const struct bert_pass *p, const struct bert_layer *layer) {

@@ -1,7 +1,7 @@
 /* A BERT model in a folder as an embedder: the parts of a text are joined, cut into tokens (wordpiece.h), and pass through the
  * model (bert.h) some hundred tokens at a time, whatever texts they are of; what comes out is brought to unit
- * length. Many texts are shared out to all cores, each thread with a pass of its own: a vector is the same bits
- * in any company.
+ * length. Many texts are shared out to all cores, each thread with a pass of its own: a vector is the same in any
+ * company, to the bit but for floats with AMX, whose sums round otherwise where many rows come together.
  *
  * A text longer than the model takes is cut, or (windows) parted into pieces of nearly equal length. Each piece is a text
  * to the model; the pieces' vectors are averaged, weighted by their tokens.

@@ -15,10 +15,12 @@
 
 #include "vec/vec_internal.h"
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
-#define GEMM_K_BLOCK 768u
-#define GEMM_M_BLOCK 192u
+#define GEMM_K_BLOCK 384u
+#define GEMM_M_BLOCK 384u
+#define GEMM_M_STEP  32u
 
 struct gemm_choice {
     const char *name, *runs_where; /* a table of vec.h that has the same needs */
@@ -27,9 +29,9 @@ struct gemm_choice {
 
 const struct gemm_ops *gemm_named(const char *name) {
     static const struct gemm_choice choices[] = {
-        {"avx512", "avx512", gemm_avx512_ops},   {"avx2", "avx2", gemm_avx2_ops},
-        {"neon", "neon", gemm_neon_ops},         {"scalar", "scalar", gemm_scalar_ops},
-        {"scalar7", "scalar", gemm_scalar7_ops},
+        {"amx", "avx512", gemm_amx_ops},       {"avx512", "avx512", gemm_avx512_ops},
+        {"avx2", "avx2", gemm_avx2_ops},       {"neon", "neon", gemm_neon_ops},
+        {"scalar", "scalar", gemm_scalar_ops}, {"scalar7", "scalar", gemm_scalar7_ops},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         if (strcmp(name, choices[i].name) == 0 && vec_named(choices[i].runs_where) != NULL) {
@@ -39,13 +41,18 @@ const struct gemm_ops *gemm_named(const char *name) {
     return NULL;
 }
 
+/* Once: tiles have to be asked for. As in vec.c, who comes at once makes the same choice. */
 const struct gemm_ops *gemm_get(void) {
-    const struct gemm_ops *const ops = gemm_named(vec_get()->name);
-    return ops != NULL ? ops : gemm_scalar_ops();
-}
-
-static size_t gemm_parts(size_t n, size_t most) {
-    return (n + most - 1) / most;
+    static _Atomic(const struct gemm_ops *) chosen;
+    const struct gemm_ops *ops = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (ops == NULL) {
+        const char *const wanted = vec_wanted();
+        ops = gemm_named(wanted == NULL ? "amx" : wanted);
+        ops = ops != NULL ? ops : gemm_named(vec_get()->name);
+        ops = ops != NULL ? ops : gemm_scalar_ops();
+        atomic_store_explicit(&chosen, ops, memory_order_relaxed);
+    }
+    return ops;
 }
 
 size_t gemm_f32_bytes(const struct gemm_ops *ops, uint32_t n, uint32_t k) {
@@ -116,39 +123,64 @@ static void gemm_f32_rows(const struct gemm_ops *ops, const struct gemm_tile *al
     }
 }
 
-/* The inputs k0..k0+k-1 of all panels. */
-static void gemm_f32_slice(const struct gemm_weights *w, struct gemm_tile *t, uint32_t m,
-                           size_t k0) {
-    static const float zeros[GEMM_COLS_MAX];
-    const uint32_t cols = w->ops->f32_cols;
-    float *const y = t->y;
-    for (uint32_t n0 = 0; n0 < w->n; n0 += cols) {
-        t->w = (const float *)w->packed + ((size_t)n0 * w->k + k0 * cols);
-        t->y = y + n0;
-        t->cols = w->n - n0 < cols ? w->n - n0 : cols;
-        t->base = k0 > 0 ? t->y : w->bias != NULL ? w->bias + n0 : zeros;
-        t->base_stride = k0 > 0 ? t->y_stride : 0;
-        gemm_f32_rows(w->ops, t, m);
-    }
-    t->y = y;
+static uint32_t gemm_least(size_t a, size_t b) {
+    return (uint32_t)(a < b ? a : b);
 }
 
-void gemm_f32_run(const struct gemm_weights *w, const float *x, size_t x_stride, uint32_t m,
+static const float gemm_zeros[GEMM_COLS_MAX];
+
+void gemm_f32_to_panel(const struct gemm_weights *w, const struct gemm_tile *block, uint32_t n0,
+                       struct gemm_tile *t) {
+    const uint32_t cols = w->ops->f32_cols;
+    *t = *block;
+    t->w += (size_t)n0 * w->k;
+    t->y += n0;
+    t->base = block->base != NULL ? block->base + n0 : gemm_zeros;
+    t->cols = gemm_least(w->n - n0, cols);
+}
+
+static void gemm_f32_block(const struct gemm_weights *w, const struct gemm_tile *block, uint32_t m,
+                           void *scratch) {
+    const struct gemm_ops *const ops = w->ops;
+    if (scratch != NULL && ops->f32_block != NULL && m >= ops->f32_block_rows) {
+        ops->f32_block(w, block, m, scratch);
+        return;
+    }
+    for (uint32_t n0 = 0; n0 < w->n; n0 += ops->f32_cols) {
+        struct gemm_tile t;
+        gemm_f32_to_panel(w, block, n0, &t);
+        gemm_f32_rows(ops, &t, m);
+    }
+}
+
+size_t gemm_f32_scratch_bytes(const struct gemm_ops *ops) {
+    return ops->f32_block == NULL ? 0 : ops->f32_scratch(GEMM_M_BLOCK, GEMM_K_BLOCK);
+}
+
+/* Rows of a block, the last one may have fewer: whole tiles, as far as possible. */
+static size_t gemm_block_rows(size_t m) {
+    const size_t blocks = m == 0 ? 1 : gemm_parts(m, GEMM_M_BLOCK);
+    return gemm_parts(gemm_parts(m, blocks), GEMM_M_STEP) * GEMM_M_STEP;
+}
+
+void gemm_f32_run(const struct gemm_weights *w, const struct gemm_rows *rows, void *scratch,
                   float *y, size_t y_stride) {
     assert(w->k > 0 && w->k <= GEMM_K_MAX && (uintptr_t)w->packed % GEMM_ALIGN == 0);
-    const size_t blocks = gemm_parts(m, GEMM_M_BLOCK);
     const size_t slices = gemm_parts(w->k, GEMM_K_BLOCK);
-    for (size_t i = 0; i < blocks; i++) {
-        const size_t first = m * i / blocks;
-        const size_t end = m * (i + 1) / blocks;
+    const size_t step = gemm_block_rows(rows->m);
+    for (size_t first = 0; first < rows->m; first += step) {
         for (size_t j = 0; j < slices; j++) {
             const size_t k0 = w->k * j / slices;
-            struct gemm_tile t = {.x = x + first * x_stride + k0,
-                                  .x_stride = x_stride,
-                                  .k = w->k * (j + 1) / slices - k0,
-                                  .y = y + first * y_stride,
-                                  .y_stride = y_stride};
-            gemm_f32_slice(w, &t, (uint32_t)(end - first), k0);
+            float *const out = y + first * y_stride;
+            const struct gemm_tile block = {.x = rows->x + first * rows->stride + k0,
+                                            .x_stride = rows->stride,
+                                            .w = (const float *)w->packed + k0 * w->ops->f32_cols,
+                                            .k = w->k * (j + 1) / slices - k0,
+                                            .base = k0 > 0 ? out : w->bias,
+                                            .base_stride = k0 > 0 ? y_stride : 0,
+                                            .y = out,
+                                            .y_stride = y_stride};
+            gemm_f32_block(w, &block, gemm_least(rows->m - first, step), scratch);
         }
     }
 }
@@ -193,20 +225,25 @@ static size_t gemm_i8_row_bytes(uint32_t k) {
     return gemm_parts(k, GEMM_ALIGN) * GEMM_ALIGN;
 }
 
+/* Rows in memory: whole tiles of AMX, which reads past the last one. */
+static size_t gemm_i8_rows_room(uint32_t m) {
+    return gemm_parts(m, 16) * 16;
+}
+
 size_t gemm_i8_rows_bytes(uint32_t m, uint32_t k) {
-    return m * (gemm_i8_row_bytes(k) + sizeof(float));
+    return gemm_i8_rows_room(m) * gemm_i8_row_bytes(k) + m * sizeof(float);
 }
 
 void gemm_i8_rows(const struct gemm_ops *ops, const float *x, size_t x_stride, uint32_t m,
                   uint32_t k, void *rows) {
-    const size_t row = gemm_i8_row_bytes(k);
-    float *const scales = (float *)(void *)((char *)rows + m * row);
+    const size_t row = gemm_i8_row_bytes(k), room = gemm_i8_rows_room(m);
+    float *const scales = (float *)(void *)((char *)rows + room * row);
     for (size_t i = 0; i < m; i++) {
         uint8_t *const out = (uint8_t *)rows + i * row;
         scales[i] = ops->i8_row(x + i * x_stride, k, out);
-        memset(out + k, 0,
-               row - k); /* the weights there are zeros; this is for checkers of memory */
+        memset(out + k, 0, row - k); /* AMX multiplies them by whatever is there */
     }
+    memset((char *)rows + m * row, 0, (room - m) * row); /* for checkers of memory */
 }
 
 /* As gemm_f32_rows(). */
@@ -223,23 +260,28 @@ static void gemm_i8_panel(const struct gemm_ops *ops, const struct gemm_i8_tile 
     }
 }
 
-/* All panels for m rows; `t` knows where those begin. */
-static void gemm_i8_block(const struct gemm_weights *w, struct gemm_i8_tile *t, uint32_t m) {
-    static const float zeros[GEMM_COLS_MAX];
+void gemm_i8_to_panel(const struct gemm_weights *w, const struct gemm_i8_tile *block, uint32_t n0,
+                      struct gemm_i8_tile *t) {
     const uint32_t cols = w->ops->i8_cols;
-    const size_t outputs = gemm_parts(w->n, cols) * cols;
-    const int8_t *const bytes = w->packed;
-    const float *const scales = (const float *)(const void *)(bytes + outputs * t->fours * 4);
-    const int32_t *const sums = (const int32_t *)(const void *)(scales + outputs);
-    float *const y = t->y;
-    for (uint32_t n0 = 0; n0 < w->n; n0 += cols) {
-        t->w = bytes + n0 * t->fours * 4;
-        t->w_scale = scales + n0;
-        t->w_sum = sums + n0;
-        t->bias = w->bias != NULL ? w->bias + n0 : zeros;
-        t->y = y + n0;
-        t->cols = w->n - n0 < cols ? w->n - n0 : cols;
-        gemm_i8_panel(w->ops, t, m);
+    *t = *block;
+    t->w += n0 * block->fours * 4;
+    t->w_scale += n0;
+    t->w_sum += n0;
+    t->bias = block->bias != NULL ? block->bias + n0 : gemm_zeros;
+    t->y += n0;
+    t->cols = gemm_least(w->n - n0, cols);
+}
+
+static void gemm_i8_block(const struct gemm_weights *w, const struct gemm_i8_tile *block,
+                          uint32_t m) {
+    if (w->ops->i8_block != NULL && m >= w->ops->i8_block_rows) {
+        w->ops->i8_block(w, block, m);
+        return;
+    }
+    for (uint32_t n0 = 0; n0 < w->n; n0 += w->ops->i8_cols) {
+        struct gemm_i8_tile t;
+        gemm_i8_to_panel(w, block, n0, &t);
+        gemm_i8_panel(w->ops, &t, m);
     }
 }
 
@@ -247,18 +289,25 @@ void gemm_i8_run(const struct gemm_weights *w, const void *rows, uint32_t m, flo
                  size_t y_stride) {
     assert(w->k > 0 && w->k <= GEMM_K_MAX && (uintptr_t)w->packed % GEMM_ALIGN == 0);
     const size_t row = gemm_i8_row_bytes(w->k);
-    const uint8_t *const bytes = rows;
-    const float *const scales = (const float *)(const void *)(bytes + m * row);
-    const size_t blocks = gemm_parts(m, GEMM_M_BLOCK);
-    for (size_t i = 0; i < blocks; i++) {
-        const size_t first = m * i / blocks;
-        const size_t end = m * (i + 1) / blocks;
-        struct gemm_i8_tile t = {.x = bytes + first * row,
-                                 .x_stride = row,
-                                 .x_scale = scales + first,
-                                 .fours = gemm_parts(w->k, 4),
-                                 .y = y + first * y_stride,
-                                 .y_stride = y_stride};
-        gemm_i8_block(w, &t, (uint32_t)(end - first));
+    const size_t fours = gemm_parts(w->k, 4);
+    const size_t outputs = gemm_parts(w->n, w->ops->i8_cols) * w->ops->i8_cols;
+    const uint8_t *const x = rows;
+    const int8_t *const bytes = w->packed;
+    const float *const x_scales = (const float *)(const void *)(x + gemm_i8_rows_room(m) * row);
+    const float *const scales = (const float *)(const void *)(bytes + outputs * fours * 4);
+    const size_t step = gemm_block_rows(m);
+    for (size_t first = 0; first < m; first += step) {
+        const struct gemm_i8_tile block = {.x = x + first * row,
+                                           .x_stride = row,
+                                           .x_scale = x_scales + first,
+                                           .w = bytes,
+                                           .fours = fours,
+                                           .w_scale = scales,
+                                           .w_sum =
+                                               (const int32_t *)(const void *)(scales + outputs),
+                                           .bias = w->bias,
+                                           .y = y + first * y_stride,
+                                           .y_stride = y_stride};
+        gemm_i8_block(w, &block, gemm_least(m - first, step));
     }
 }

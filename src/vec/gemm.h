@@ -33,6 +33,7 @@
 
 struct gemm_tile;
 struct gemm_i8_tile;
+struct gemm_weights;
 
 struct gemm_ops {
     const char *name;
@@ -47,13 +48,21 @@ struct gemm_ops {
     void (*i8_tile)(const struct gemm_i8_tile *t, uint32_t rows);
     /* Bytes for x, all finite: out[i] = offset + x[i] / scale, offset = levels + 1; the scale. */
     float (*i8_row)(const float *x, size_t n, uint8_t *out);
+    /* Instead of tiles, all panels of a block of at least *_block_rows rows; NULL where there is nothing better.
+     * The scratch is gemm_f32_scratch_bytes(). */
+    void (*f32_block)(const struct gemm_weights *w, const struct gemm_tile *block, uint32_t m,
+                      void *scratch);
+    void (*i8_block)(const struct gemm_weights *w, const struct gemm_i8_tile *block, uint32_t m);
+    size_t (*f32_scratch)(uint32_t m, size_t k); /* bytes for a block */
+    uint32_t f32_block_rows, i8_block_rows;
     uint32_t f32_rows, f32_cols;
     uint32_t i8_rows, i8_cols;
     int32_t levels; /* 127 or 63, see above */
     bool i8_pays;   /* products of bytes are faster than those of floats */
 };
 
-const struct gemm_ops *gemm_get(void); /* the table of vec_get() */
+/* That of vec_get(), or "amx" where that is "avx512" and U2I_SIMD doesn't ask for it. */
+const struct gemm_ops *gemm_get(void);
 /* The table of that name ("scalar7" too) if this machine can run it, else NULL. */
 const struct gemm_ops *gemm_named(const char *name);
 
@@ -76,8 +85,16 @@ void gemm_f32_pack(const struct gemm_ops *ops, const float *w, size_t w_stride, 
 /* The same for the transposed matrix: w[k][n], as the values of attention lie. */
 void gemm_f32_pack_transposed(const struct gemm_ops *ops, const float *w, size_t w_stride,
                               uint32_t n, uint32_t k, void *packed);
-/* y = x W' + bias for m rows (0 too); strides count floats; y does not overlap x. */
-void gemm_f32_run(const struct gemm_weights *w, const float *x, size_t x_stride, uint32_t m,
+/* m rows (0 too) of as many floats as there are inputs; strides count floats. */
+struct gemm_rows {
+    const float *x;
+    size_t stride;
+    uint32_t m;
+};
+/* y = x W' + bias; y does not overlap x. `scratch` is gemm_f32_scratch_bytes() at a multiple of 64, or NULL: then many
+ * rows are not as fast as they could be with AMX, and whether there are many makes no difference to the bits of y. */
+size_t gemm_f32_scratch_bytes(const struct gemm_ops *ops);
+void gemm_f32_run(const struct gemm_weights *w, const struct gemm_rows *rows, void *scratch,
                   float *y, size_t y_stride);
 
 /* Bytes. The weights, all finite, as gemm_f32_pack() has them. */

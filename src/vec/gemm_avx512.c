@@ -69,7 +69,7 @@ __attribute__((always_inline)) static inline void gemm_avx512_f32_n(const struct
     }
 }
 
-static void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows) {
+void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows) {
     switch (rows) {
     case 1:
         gemm_avx512_f32_n(t, 1);
@@ -159,7 +159,7 @@ __attribute__((always_inline)) static inline void gemm_avx512_i8_n(const struct 
     }
 }
 
-static void gemm_avx512_i8(const struct gemm_i8_tile *t, uint32_t rows) {
+void gemm_avx512_i8(const struct gemm_i8_tile *t, uint32_t rows) {
     switch (rows) {
     case 1:
         gemm_avx512_i8_n(t, 1);
@@ -199,13 +199,13 @@ static void gemm_avx512_i8(const struct gemm_i8_tile *t, uint32_t rows) {
     }
 }
 
-static float gemm_avx512_i8_row(const float *x, size_t n, uint8_t *out) {
+float gemm_avx512_i8_row(const float *x, size_t n, uint8_t *out) {
     const float scale = vec_avx512_ops()->quantise_i8(x, n, (int8_t *)out);
     gemm_add_128(out, n);
     return scale;
 }
 
-static void gemm_avx512_add(float *y, const float *x, size_t n) {
+void gemm_avx512_add(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = gemm_avx512_mask(n - i);
         const __m512 a = _mm512_maskz_loadu_ps(mask, y + i);
@@ -224,7 +224,7 @@ static __m512 gemm_avx512_gelu_16(__m512 x) {
     return _mm512_fnmadd_ps(u, p, _mm512_max_ps(_mm512_setzero_ps(), x)); /* a NaN is kept */
 }
 
-static void gemm_avx512_gelu(float *x, size_t n) {
+void gemm_avx512_gelu(float *x, size_t n) {
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = gemm_avx512_mask(n - i);
         _mm512_mask_storeu_ps(x + i, mask, gemm_avx512_gelu_16(_mm512_maskz_loadu_ps(mask, x + i)));
@@ -245,7 +245,7 @@ static __m512 gemm_avx512_exp(__m512 x) {
     return _mm512_maskz_scalef_ps(there, p, j);
 }
 
-static void gemm_avx512_softmax(float *x, size_t n) {
+void gemm_avx512_softmax(float *x, size_t n) {
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     __m512 most = lowest;
     for (size_t i = 0; i < n; i += 16) {
@@ -268,7 +268,7 @@ static void gemm_avx512_softmax(float *x, size_t n) {
     }
 }
 
-static void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps) {
+void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps) {
     __m512 sum = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
         sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(gemm_avx512_mask(n - i), x + i));

@@ -27,7 +27,8 @@
 #define GEMM_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* y = x W' + base for some rows and one panel. */
+/* y = x W' + base for some rows and one panel; or, as a block, for some rows and all panels: then w and base
+ * are those of the first panel, and base may be NULL. */
 struct gemm_tile {
     const float *x;
     size_t x_stride;
@@ -40,7 +41,7 @@ struct gemm_tile {
     uint32_t cols; /* of y and base that there are: 1..f32_cols */
 };
 
-/* The same for bytes, all inputs at once. */
+/* The same for bytes, all inputs at once. bias may be NULL in a block. */
 struct gemm_i8_tile {
     const uint8_t *x;
     size_t x_stride;
@@ -86,6 +87,7 @@ const struct gemm_ops *gemm_scalar_ops(void);
 const struct gemm_ops *gemm_scalar7_ops(void);
 const struct gemm_ops *gemm_avx2_ops(void);
 const struct gemm_ops *gemm_avx512_ops(void);
+const struct gemm_ops *gemm_amx_ops(void); /* NULL where the processor or the system has no tiles */
 const struct gemm_ops *gemm_neon_ops(void);
 
 /* For tables that have nothing better. */
@@ -94,6 +96,25 @@ void gemm_scalar_norm(float *x, const float *gamma, const float *beta, size_t n,
 void gemm_scalar_gelu(float *x, size_t n);
 void gemm_scalar_add(float *y, const float *x, size_t n);
 void gemm_scalar_i8(const struct gemm_i8_tile *t, uint32_t rows);
+
+/* What AMX takes from AVX-512; it has no more than products of its own. */
+void gemm_avx512_softmax(float *x, size_t n);
+void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps);
+void gemm_avx512_gelu(float *x, size_t n);
+void gemm_avx512_add(float *y, const float *x, size_t n);
+float gemm_avx512_i8_row(const float *x, size_t n, uint8_t *out);
+void gemm_avx512_i8(const struct gemm_i8_tile *t, uint32_t rows);
+void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows);
+
+/* *t = the block's panel whose first output is n0. */
+void gemm_f32_to_panel(const struct gemm_weights *w, const struct gemm_tile *block, uint32_t n0,
+                       struct gemm_tile *t);
+void gemm_i8_to_panel(const struct gemm_weights *w, const struct gemm_i8_tile *block, uint32_t n0,
+                      struct gemm_i8_tile *t);
+
+static inline size_t gemm_parts(size_t n, size_t most) {
+    return (n + most - 1) / most;
+}
 
 /* Bytes in -127..127 to the same plus 128. */
 static inline void gemm_add_128(uint8_t *p, size_t n) {

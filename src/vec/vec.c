@@ -46,11 +46,10 @@ struct vec_choice {
     const struct vec_ops *(*ops)(void);
 };
 
-/* Best first. */
+/* Best first. AMX has products of matrices only (gemm.h). */
 static const struct vec_choice vec_choices[] = {
-    {"avx512", vec_avx512_runs, vec_avx512_ops},
-    {"avx2", vec_avx2_runs, vec_avx2_ops},
-    {"neon", vec_always_runs, vec_neon_ops},
+    {"amx", vec_avx512_runs, vec_avx512_ops},    {"avx512", vec_avx512_runs, vec_avx512_ops},
+    {"avx2", vec_avx2_runs, vec_avx2_ops},       {"neon", vec_always_runs, vec_neon_ops},
     {"scalar", vec_always_runs, vec_scalar_ops},
 };
 #define VEC_CHOICES (sizeof vec_choices / sizeof *vec_choices)
@@ -68,9 +67,14 @@ const struct vec_ops *vec_named(const char *name) {
     return NULL;
 }
 
-static const struct vec_ops *vec_choose(void) {
+const char *vec_wanted(void) {
     const char *const wanted = getenv("U2I_SIMD");
-    if (wanted != NULL && *wanted != '\0') {
+    return wanted == NULL || *wanted == '\0' ? NULL : wanted;
+}
+
+static const struct vec_ops *vec_choose(void) {
+    const char *const wanted = vec_wanted();
+    if (wanted != NULL) {
         const struct vec_ops *const named = vec_named(wanted);
         return named != NULL ? named : vec_scalar_ops();
     }

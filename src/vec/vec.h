@@ -1,5 +1,5 @@
 /* Kernels on float vectors, one file per instruction set, the best one chosen once at run time (the
- * environment variable U2I_SIMD=scalar|avx2|avx512|neon overrides; an unknown or unsupported name
+ * environment variable U2I_SIMD=scalar|avx2|avx512|amx|neon overrides; an unknown or unsupported name
  * falls back to scalar). No alignment is asked for; any length, 0 included. Sums are re-associated,
  * so tables may differ by rounding: |difference| <= 1e-5 * sum |a_i b_i| (tested for every length 0..257).
  * Thread-safe. */
@@ -43,6 +43,7 @@ struct vec_ops {
 const struct vec_ops *vec_get(void); /* the chosen table */
 /* The table of that name if this machine can run it, else NULL: for tests and benchmarks. */
 const struct vec_ops *vec_named(const char *name);
+const char *vec_wanted(void); /* what U2I_SIMD says; NULL = nothing */
 
 static inline float vec_dot(const float *a, const float *b, size_t n) {
     return vec_get()->dot(a, b, n);

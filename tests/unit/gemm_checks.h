@@ -26,6 +26,7 @@ struct gemm_case {
     uint32_t m, n, k, gap;
     bool bias, transposed;
     bool positive; /* all of x and the weights, where rounding errors add up most */
+    bool scratch;
 };
 
 static bool gemm_check_fail(const struct gemm_ops *ops, const char *what, size_t n, size_t at) {
@@ -85,7 +86,7 @@ static bool gemm_f32_is_right(const struct gemm_case *c, const float *x, const f
 }
 
 static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const struct gemm_case *c) {
-    void *memory[5] = {NULL};
+    void *memory[6] = {NULL};
     const size_t in = c->k + c->gap, out = c->n + c->gap;
     const size_t x_floats = gemm_floats(c->m, in, c->k);
     const size_t w_floats =
@@ -96,6 +97,7 @@ static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const str
     const size_t y_floats = gemm_floats(c->m, out, c->n);
     float *const y = gemm_random(rng, y_floats, rng_below(rng, 4), &memory[3]);
     void *const packed = gemm_aligned(gemm_f32_bytes(ops, c->n, c->k), &memory[4]);
+    void *const scratch = gemm_aligned(gemm_f32_scratch_bytes(ops), &memory[5]);
     for (size_t i = 0; i < y_floats; i++) {
         y[i] = GEMM_GUARD;
     }
@@ -109,9 +111,10 @@ static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const str
         gemm_f32_pack(ops, w, in, c->n, c->k, packed);
     }
     const struct gemm_weights weights = {ops, c->n, c->k, packed, c->bias ? bias : NULL};
-    gemm_f32_run(&weights, x, in, c->m, y, out);
+    const struct gemm_rows rows = {x, in, c->m};
+    gemm_f32_run(&weights, &rows, c->scratch ? scratch : NULL, y, out);
     const bool good = gemm_f32_is_right(c, x, w, weights.bias, y);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 6; i++) {
         mem_free(memory[i]);
     }
     return good || (printf("m %u, n %u, k %u: ", c->m, c->n, c->k),
@@ -120,12 +123,12 @@ static bool gemm_f32_once(const struct gemm_ops *ops, struct rng *rng, const str
 
 /* Shapes at the edges of blocks, slices and panels, and those of real models. */
 static const struct gemm_case gemm_shapes[] = {
-    {0, 5, 5, 0, true, false, false},       {1, 1, 1, 0, false, false, false},
-    {12, 384, 384, 0, true, false, false},  {13, 40, 384, 0, true, true, true},
-    {13, 97, 1539, 3, true, false, false},  {193, 33, 385, 1, true, true, false},
-    {12, 70, 4096, 0, false, false, false}, {12, 70, 4096, 1, false, false, true},
-    {7, 40, 768, 5, true, false, false},    {400, 5, 70, 2, false, true, false},
-    {25, 100, 383, 0, true, true, false},
+    {0, 5, 5, 0, true, false, false, false},       {1, 1, 1, 0, false, false, false, false},
+    {12, 384, 384, 0, true, false, false, false},  {13, 40, 384, 0, true, true, true, false},
+    {13, 97, 1539, 3, true, false, false, false},  {193, 33, 385, 1, true, true, false, false},
+    {12, 70, 4096, 0, false, false, false, false}, {12, 70, 4096, 1, false, false, true, false},
+    {7, 40, 768, 5, true, false, false, false},    {400, 5, 70, 2, false, true, false, false},
+    {25, 100, 383, 0, true, true, false, false},
 };
 enum { GEMM_SHAPES = sizeof gemm_shapes / sizeof *gemm_shapes };
 
@@ -152,12 +155,16 @@ static bool gemm_f32_is_the_product(const struct gemm_ops *ops) {
     bool good = true;
     for (uint32_t size = 0; size <= GEMM_SIZE_MAX; size++) {
         for (uint32_t i = 0; i < 12; i++) {
-            const struct gemm_case c = gemm_small_case(&rng, size, i % 3);
+            struct gemm_case c = gemm_small_case(&rng, size, i % 3);
+            c.scratch = i % 2 == 0;
             good = gemm_f32_once(ops, &rng, &c) && good;
         }
     }
     for (size_t i = 0; i < GEMM_SHAPES; i++) {
-        good = gemm_f32_once(ops, &rng, &gemm_shapes[i]) && good;
+        struct gemm_case c = gemm_shapes[i];
+        good = gemm_f32_once(ops, &rng, &c) && good;
+        c.scratch = true;
+        good = gemm_f32_once(ops, &rng, &c) && good;
     }
     return good;
 }
@@ -438,10 +445,10 @@ static bool gemm_i8_is_the_product_of_bytes(const struct gemm_ops *ops) {
         good = gemm_i8_once(ops, &rng, &gemm_shapes[i], 0) && good;
     }
     for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills++) {
-        const struct gemm_case ends = {5, 18, 1031, 1, true, false, false};
+        const struct gemm_case ends = {5, 18, 1031, 1, true, false, false, false};
         good = gemm_i8_once(ops, &rng, &ends, fills) && good;
     }
-    const struct gemm_case longest = {2, 3, GEMM_K_MAX, 0, false, false, false};
+    const struct gemm_case longest = {2, 3, GEMM_K_MAX, 0, false, false, false, false};
     for (uint32_t fills = 0; fills < GEMM_FILLS * GEMM_FILLS; fills += 6) {
         good = gemm_i8_once(ops, &rng, &longest, fills) && good;
     }
@@ -459,7 +466,7 @@ static const struct gemm_check gemm_checks[] = {
 
 /* Runs one check for every table of this machine; how many failed. */
 static int gemm_check_tables(const struct gemm_check *check) {
-    static const char *const names[] = {"scalar", "scalar7", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "scalar7", "avx2", "avx512", "amx", "neon"};
     int failed = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct gemm_ops *const ops = gemm_named(names[i]);
