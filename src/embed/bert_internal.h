@@ -28,7 +28,7 @@ struct bert {
 
     char *image; /* bert_weights.c; all but the words points into it */
     size_t image_bytes;
-    void *block; /* that the image lies in; NULL: it is a mapped file */
+    void *own; /* pages that are the image; NULL: it is a mapped file, and can't be written to */
 };
 
 static inline size_t bert_round(size_t bytes) {

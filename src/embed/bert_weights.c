@@ -217,13 +217,13 @@ static size_t bert_largest(const struct bert_config *c) {
 
 static int bert_fill(struct bert *b, const struct bert_model *m, u2i_error_t *err) {
     struct bert_walk w = {.b = b, .file = m->file, .err = err};
-    b->block = mem_zalloc(b->image_bytes + BERT_ALIGN); /* what is between arrays is saved too */
+    b->own = pages_alloc(b->image_bytes); /* zeros: what is between arrays is saved too */
     w.matrix = alloc_array(bert_largest(&b->config), sizeof *w.matrix);
-    if (b->block == NULL || w.matrix == NULL) {
+    if (b->own == NULL || w.matrix == NULL) {
         mem_free(w.matrix);
         return error_oom(err);
     }
-    b->image = (char *)b->block + (BERT_ALIGN - (uintptr_t)b->block % BERT_ALIGN) % BERT_ALIGN;
+    b->image = b->own;
     struct bert_header h = {.precision = b->precision, .sign = m->sign, .bytes = b->image_bytes};
     memcpy(h.magic, BERT_MAGIC, sizeof h.magic);
     (void)snprintf(h.isa, sizeof h.isa, "%s", b->ops->name); /* fits */
@@ -250,10 +250,10 @@ void bert_free(struct bert *b) {
     if (b == NULL) {
         return;
     }
-    if (b->block == NULL) {
+    if (b->own == NULL) {
         filemap_free(b->image, b->image_bytes);
     }
-    mem_free(b->block);
+    pages_free(b->own, b->image_bytes);
     mem_free(b->layers);
     mem_free(b);
 }
@@ -288,7 +288,7 @@ static int bert_map(struct bert *b, const char *path, uint32_t sign, u2i_error_t
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
         (uint64_t)st.st_size == b->image_bytes) {
-        b->image = filemap_new(fd, b->image_bytes, b->image_bytes);
+        b->image = filemap_new_read_only(fd, b->image_bytes);
     }
     if (fd >= 0) {
         (void)close(fd); /* only read from */

@@ -68,7 +68,7 @@ __attribute__((always_inline)) static inline void gemm_avx2_f32_n(const struct g
     for (size_t i = 0; i < t->k; i++, w += GEMM_AVX2_COLS) {
         const __m256 w0 = _mm256_load_ps(w);
         const __m256 w1 = _mm256_load_ps(w + 8);
-        _mm_prefetch((const char *)w + GEMM_AHEAD, _MM_HINT_T0);
+        gemm_ahead(w);
         GEMM_UNROLL
         for (uint32_t r = 0; r < rows; r++) {
             const __m256 one = _mm256_broadcast_ss(x + r * stride + i);
@@ -147,7 +147,7 @@ __attribute__((always_inline)) static inline void gemm_avx2_i8_n(const struct ge
     for (size_t i = 0; i < t->fours; i++, x += 4, w += 2) {
         const __m256i w0 = _mm256_load_si256(w);
         const __m256i w1 = _mm256_load_si256(w + 1);
-        _mm_prefetch((const char *)w + GEMM_AHEAD, _MM_HINT_T0);
+        gemm_ahead(w);
         GEMM_UNROLL
         for (uint32_t r = 0; r < rows; r++) {
             int32_t four = 0;

@@ -47,8 +47,8 @@ __attribute__((always_inline)) static inline void gemm_avx512_f32_n(const struct
     for (size_t i = 0; i < t->k; i++, w += GEMM_AVX512_COLS) {
         const __m512 w0 = _mm512_load_ps(w);
         const __m512 w1 = _mm512_load_ps(w + 16);
-        _mm_prefetch((const char *)w + GEMM_AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)w + GEMM_AHEAD + 64, _MM_HINT_T0);
+        gemm_ahead(w);
+        gemm_ahead((const char *)w + 64);
         GEMM_UNROLL
         for (uint32_t r = 0; r < rows; r++) {
             const __m512 one = _mm512_set1_ps(x[r * stride + i]);
@@ -141,8 +141,8 @@ __attribute__((always_inline)) static inline void gemm_avx512_i8_n(const struct 
     for (size_t i = 0; i < t->fours; i++, x += 4, w += 4 * GEMM_AVX512_COLS) {
         const __m512i w0 = _mm512_load_si512(w);
         const __m512i w1 = _mm512_load_si512(w + 64);
-        _mm_prefetch((const char *)w + GEMM_AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)w + GEMM_AHEAD + 64, _MM_HINT_T0);
+        gemm_ahead(w);
+        gemm_ahead((const char *)w + 64);
         GEMM_UNROLL
         for (uint32_t r = 0; r < rows; r++) {
             int32_t four = 0;
