@@ -28,6 +28,7 @@ struct bert {
 
     char *image; /* bert_weights.c; all but the words points into it */
     size_t image_bytes;
+    double parity; /* what the image's header has, or will have once it is saved */
     void *own; /* pages that are the image; NULL: it is a mapped file, and can't be written to */
 };
 

@@ -268,19 +268,22 @@ size_t bert_bytes(const struct bert *b) {
 
 /* ---- Files ------------------------------------------------------------------------------------ */
 
-static uint32_t bert_image_crc(const struct bert *b) {
+/* Of the image, but with this header. */
+static uint32_t bert_image_crc(const struct bert *b, const struct bert_header *h) {
     const size_t from = offsetof(struct bert_header, crc) + sizeof(uint32_t);
-    return vec_get()->crc32c(0, b->image + from, b->image_bytes - from);
+    const uint32_t crc = vec_get()->crc32c(0, (const char *)h + from, sizeof *h - from);
+    return vec_get()->crc32c(crc, b->image + sizeof *h, b->image_bytes - sizeof *h);
 }
 
 /* Whether the mapped image is what the model wants, to the last byte. */
-static bool bert_image_is(const struct bert *b, uint32_t sign) {
+static bool bert_image_is(struct bert *b, uint32_t sign) {
     struct bert_header h;
     memcpy(&h, b->image, sizeof h);
+    b->parity = h.parity;
     return memcmp(h.magic, BERT_MAGIC, sizeof h.magic) == 0 && h.precision == b->precision &&
            strncmp(h.isa, b->ops->name, sizeof h.isa) == 0 && h.sign == sign &&
            h.bytes == b->image_bytes && h.parity >= 0 && h.parity <= 1.001 &&
-           h.crc == bert_image_crc(b);
+           h.crc == bert_image_crc(b, &h);
 }
 
 static int bert_map(struct bert *b, const char *path, uint32_t sign, u2i_error_t *err) {
@@ -335,7 +338,8 @@ static int bert_save_part(const struct bert *b, const char *part, const char *pa
                           u2i_error_t *err) {
     struct bert_header h;
     memcpy(&h, b->image, sizeof h);
-    h.crc = bert_image_crc(b);
+    h.parity = b->parity;
+    h.crc = bert_image_crc(b, &h);
     const int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0) {
         return error_set(err, U2I_EIO, "cannot write %s: %s", part, strerror(errno));
@@ -368,11 +372,9 @@ int bert_save(const struct bert *b, const char *path, u2i_error_t *err) {
 }
 
 double bert_parity(const struct bert *b) {
-    struct bert_header h;
-    memcpy(&h, b->image, sizeof h);
-    return h.parity;
+    return b->parity;
 }
 
 void bert_set_parity(struct bert *b, double parity) {
-    memcpy(b->image + offsetof(struct bert_header, parity), &parity, sizeof parity);
+    b->parity = parity;
 }
