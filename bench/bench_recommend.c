@@ -49,6 +49,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Sorts them. */
 static double median(double *values, size_t n) {
     qsort(values, n, sizeof *values, compare_doubles);
     return values[n / 2];
@@ -176,8 +177,34 @@ struct asked {
     double diversity;
 };
 
-/* The median time of a recommendation, over all questions; `outside`: without its searches. */
-static double ask_all(const struct world *w, const struct asked *how, bool outside, double *times) {
+/* What each question took in the fastest of all passes, us: others use the machine. */
+struct times {
+    double of[QUESTIONS];
+};
+
+static void times_begin(struct times *t) {
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        t->of[i] = INFINITY;
+    }
+}
+
+static double times_median(const struct times *t, size_t n) {
+    struct times sorted = *t;
+    return median(sorted.of, n);
+}
+
+/* The median of what each question took longer: not the difference of medians, which is of two questions. */
+static double times_more(const struct times *t, const struct times *than) {
+    struct times more;
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        more.of[i] = t->of[i] - than->of[i];
+    }
+    return median(more.of, QUESTIONS);
+}
+
+/* All questions once; `outside`: the time without their searches. */
+static void ask_all(const struct world *w, const struct asked *how, bool outside,
+                    struct times *times) {
     for (uint32_t i = 0; i < QUESTIONS; i++) {
         u2i_query_t q = U2I_QUERY_INIT;
         u2i_result_t *answer;
@@ -191,13 +218,12 @@ static double ask_all(const struct world *w, const struct asked *how, bool outsi
         caught.us = 0;
         const double start = bench_us();
         require(engine_ask(w->engine, ENGINE_RECOMMEND, &q, &answer, &err), "recommend", &err);
-        times[i] = bench_us() - start - (outside ? caught.us : 0);
+        times->of[i] = fmin(times->of[i], bench_us() - start - (outside ? caught.us : 0));
         engine_result_free(answer);
     }
-    return median(times, QUESTIONS);
 }
 
-static double search_all(const struct world *w, double *times) {
+static void search_all(const struct world *w, struct times *times) {
     struct hit *const hits = alloc_array(caught.k, sizeof *hits);
     u2i_error_t err = {.msg = "out of memory"};
     require(hits == NULL ? U2I_ENOMEM : U2I_OK, "memory", &err);
@@ -208,34 +234,40 @@ static double search_all(const struct world *w, double *times) {
         uint32_t n = 0;
         const double start = bench_us();
         require(caught.real->search(w->engine->store, &q, hits, &n, &err), "search", &err);
-        times[i] = bench_us() - start;
+        times->of[i] = fmin(times->of[i], bench_us() - start);
     }
     caught.real->read_end(w->engine->store);
     mem_free(hits);
-    return median(times, caught.n);
 }
 
 static void measure(const struct world *w) {
     static const struct asked plain = {U2I_NO_REASONS, 0}, whole = {0, 0}, full = {0, 0.5},
                               diverse = {U2I_NO_REASONS, 0.5};
-    double times[QUESTIONS], recommend = INFINITY, bare = INFINITY, without = INFINITY,
-                             rules = INFINITY, mute = INFINITY;
-    (void)ask_all(w, &whole, false, times); /* histories come into the cache */
-    for (int pass = 0; pass < PASSES; pass++) {
-        recommend = fmin(recommend, ask_all(w, &whole, false, times));
-        bare = fmin(bare, search_all(w, times));
-        without = fmin(without, ask_all(w, &plain, true, times));
-        mute = fmin(mute, ask_all(w, &diverse, true, times));
-        rules = fmin(rules, ask_all(w, &full, true, times));
+    struct times recommend, bare, without, mute, rules;
+    struct times *const all[] = {&recommend, &bare, &without, &mute, &rules};
+    times_begin(&recommend);
+    ask_all(w, &whole, false, &recommend); /* histories come into the cache */
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        times_begin(all[i]);
     }
+    for (int pass = 0; pass < PASSES; pass++) {
+        ask_all(w, &whole, false, &recommend);
+        search_all(w, &bare);
+        ask_all(w, &plain, true, &without);
+        ask_all(w, &diverse, true, &mute);
+        ask_all(w, &full, true, &rules);
+    }
+    const double asked = times_median(&recommend, QUESTIONS);
+    const double searched = times_median(&bare, caught.n);
     printf(
         "medians: recommend %.0f us, the bare search for %u %.0f us; outside of searches %.0f us "
         "without reasons, %.0f us with diversity, %.0f us with both; %u of %u answers searched "
         "taste\n",
-        recommend, caught.k, bare, without, mute, rules, caught.n, QUESTIONS);
-    printf("metric recommend_over_search %.3f\n", recommend / bare);
-    printf("metric reasons_us %.1f\n", rules - mute);
-    printf("metric rules_us %.1f\n", rules - without);
+        asked, caught.k, searched, times_median(&without, QUESTIONS),
+        times_median(&mute, QUESTIONS), times_median(&rules, QUESTIONS), caught.n, QUESTIONS);
+    printf("metric recommend_over_search %.3f\n", asked / searched);
+    printf("metric reasons_us %.1f\n", times_more(&rules, &mute));
+    printf("metric rules_us %.1f\n", times_more(&rules, &without));
 }
 
 int main(int argc, char **argv) {
