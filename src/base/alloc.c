@@ -1,6 +1,6 @@
-/* The only file that calls malloc. Two kinds of memory: small pieces from the C library, and large
- * zeroed regions mapped from the kernel, aligned to huge pages so that a scan over vectors or a
- * walk over a graph misses the TLB 512 times less often. */
+/* The only file that calls malloc. Two kinds of memory: pieces from the C library, and large zeroed regions
+ * mapped from the kernel, aligned to huge pages so that a scan over vectors or a walk over a graph misses the
+ * TLB 512 times less often. Large pieces ask for huge pages as well, as far as they contain whole ones. */
 #define U2I_BASE_ALLOC_IMPL
 #include "base/alloc.h"
 
@@ -9,14 +9,34 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ALLOC_HUGE_BYTES ((size_t)2 << 20)
+#define ALLOC_HUGE_BYTES  ((size_t)2 << 20)
+#define ALLOC_LARGE_BYTES (2 * ALLOC_HUGE_BYTES) /* there is a whole huge page in it */
+
+static void alloc_ask_huge(void *p, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice: small pages work as well */
+#endif
+    (void)p;
+    (void)bytes;
+}
+
+/* p as malloc gave it, NULL too. */
+static void *alloc_large(void *p, size_t bytes) {
+    if (p != NULL && bytes >= ALLOC_LARGE_BYTES) {
+        const size_t before =
+            (ALLOC_HUGE_BYTES - (uintptr_t)p % ALLOC_HUGE_BYTES) % ALLOC_HUGE_BYTES;
+        const size_t whole = (bytes - before) / ALLOC_HUGE_BYTES * ALLOC_HUGE_BYTES;
+        alloc_ask_huge((char *)p + before, whole);
+    }
+    return p;
+}
 
 void *mem_alloc(size_t bytes) {
-    return malloc(bytes == 0 ? 1 : bytes);
+    return alloc_large(malloc(bytes == 0 ? 1 : bytes), bytes);
 }
 
 void *mem_zalloc(size_t bytes) {
-    return calloc(bytes == 0 ? 1 : bytes, 1);
+    return alloc_large(calloc(bytes == 0 ? 1 : bytes, 1), bytes);
 }
 
 void *alloc_array(size_t n, size_t size) {
@@ -29,7 +49,7 @@ void *realloc_array(void *p, size_t n, size_t size) {
     if (__builtin_mul_overflow(n, size, &bytes)) {
         return NULL;
     }
-    return realloc(p, bytes == 0 ? 1 : bytes);
+    return alloc_large(realloc(p, bytes == 0 ? 1 : bytes), bytes);
 }
 
 void *mem_dup(const void *p, size_t bytes) {
@@ -103,9 +123,7 @@ static void *pages_map_aligned(size_t bytes) {
         (void)munmap(raw, before); /* can only fail for lack of kernel memory: address space lost */
     }
     (void)munmap(raw + before + bytes, ALLOC_HUGE_BYTES - before);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(raw + before, bytes, MADV_HUGEPAGE); /* advice: small pages work as well */
-#endif
+    alloc_ask_huge(raw + before, bytes);
     return raw + before;
 }
 
