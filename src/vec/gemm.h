@@ -8,7 +8,8 @@
  * What is promised for each table, and tested against double:
  *   f32      |error| <= 2e-6 * (|bias| + sum |x_i w_i|) for k <= 4096 on random values of one sign or
  *            both (5e-5 is the most that rounding could do to contrived ones); sums are
- *            re-associated, so tables differ by rounding
+ *            re-associated, so tables differ by rounding, and with AMX few rows from many. AMX takes
+ *            numbers below 2^-126 for 0, and gives NaN where another table gives infinity
  *   softmax  |error| <= 2e-6 * exact + 2e-7, and sums to 1 within 1e-5; 1 <= n <= 4096
  *   norm     |error| <= 1e-5 * |gamma| * (1 + |x_i| / sigma) + 1e-6 * |beta|, where
  *            sigma = sqrt(variance + eps) and |mean| <= 10 sigma: the mean is rounded to a float
@@ -21,7 +22,8 @@
  * with the same levels give the same y, bit for bit. `levels` is 127 but for AVX2, whose only fast
  * product of bytes adds two of them in 16 bits: there x has 7 bits, levels 63, which cannot overflow.
  * "scalar7" is the reference for that; it is never chosen unasked. Bytes are faster than floats on
- * AVX-512 (3.5 times) and AVX2 (2 times), slower on scalar; on NEON they should be where there is SDOT. */
+ * AMX (6 times), AVX-512 (3.5 times) and AVX2 (2 times), slower on scalar; on NEON they should be where
+ * there is SDOT. */
 #ifndef U2I_VEC_GEMM_H
 #define U2I_VEC_GEMM_H
 
