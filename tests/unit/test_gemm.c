@@ -18,7 +18,7 @@ static void table_is_the_one_of_the_vectors(void **state) {
     (void)state;
     const char *const chosen = gemm_get()->name;
     assert_true(strcmp(chosen, vec_get()->name) == 0 || strcmp(chosen, "amx") == 0);
-    assert_true(gemm_named("amx") == NULL || strcmp(vec_get()->name, "avx512") == 0);
+    assert_true(gemm_named("amx") == NULL || vec_named("avx512") != NULL);
     assert_null(gemm_named("mmx"));
     static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
