@@ -84,8 +84,12 @@ static int history_item_cmp(struct store *s, uint32_t a, uint32_t b) {
     return strcmp(id_a == NULL ? "" : id_a, id_b == NULL ? "" : id_b);
 }
 
-/* By item, then by action. The settings have the actions sorted by name, and the pointers lead there, from
- * the store's numbers as from those of a question. */
+static const char *history_action_name(const struct history_source *from, uint16_t number) {
+    const struct action *a = history_action(from, number);
+    return a == NULL ? "" : a->name;
+}
+
+/* By item, then by action. */
 static int history_name_cmp(const void *ctx, const struct profile_event *a,
                             const struct profile_event *b) {
     const struct history_source *from = ctx;
@@ -93,9 +97,7 @@ static int history_name_cmp(const void *ctx, const struct profile_event *a,
     if (by_item != 0 || a->action == b->action) {
         return by_item;
     }
-    const struct action *of_a = history_action(from, a->action);
-    const struct action *of_b = history_action(from, b->action);
-    return (of_a > of_b) - (of_a < of_b);
+    return strcmp(history_action_name(from, a->action), history_action_name(from, b->action));
 }
 
 /* What each item's newest telling event says: liked or disliked; of equal times a dislike wins, so

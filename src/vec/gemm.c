@@ -9,7 +9,8 @@
  *     129, 130; AVX-512: 254, 258, 258, 262 (the machine of gemm_avx512.c).
  *  3. GEMM_M_BLOCK rows: their slice of x stays in L2 while all panels pass by.
  * The panels' loop is outside the rows' loop, so each slice of a panel is read from memory once and
- * from cache for the other tiles. x is read where it lies. Products of bytes have no second cut: a
+ * from cache for the other tiles. x is read where it lies. AMX does the blocks of cuts 2 and 3 by itself
+ * (gemm_amx.c). Products of bytes have no second cut: a
  * byte is a quarter of a float, and sums that are exact must not be parted. */
 #include "vec/gemm_internal.h"
 

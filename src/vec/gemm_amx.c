@@ -31,10 +31,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define GEMM_AMX_ROWS   16u /* of a tile */
-#define GEMM_AMX_COLS   32u /* of a panel: two tiles */
-#define GEMM_AMX_INPUTS 32u /* bf16 in a row of a tile; a step */
-#define GEMM_AMX_FOURS  16u /* of bytes in a row of a tile */
+#define GEMM_AMX_ROWS   16u              /* of a tile */
+#define GEMM_AMX_COLS   GEMM_AVX512_COLS /* of a panel: two tiles */
+#define GEMM_AMX_INPUTS 32u              /* bf16 in a row of a tile; a step */
+#define GEMM_AMX_FOURS  16u              /* of bytes in a row of a tile */
 #define GEMM_AMX_TILE   1024u
 #define GEMM_AMX_PIECES 3u
 /* Fewer rows are AVX-512's. 384 x 384 weights, 35 MB of them one after the other, for 12, 32, 48, 64, 96 rows:
@@ -83,11 +83,6 @@ static void gemm_amx_keep(struct gemm_amx_sums *sums) {
     _tile_stored(3, &sums->of[16][16], sizeof sums->of[0]);
 }
 
-/* The low n lanes; all from 16 on. */
-static __mmask16 gemm_amx_mask(size_t n) {
-    return (__mmask16)((1u << (n < 16 ? n : 16)) - 1);
-}
-
 /* ---- Floats ----------------------------------------------------------------------------------- */
 
 /* The upper 16 bits are a bf16: the nearest one to x, halves away from 0, or x cut off. */
@@ -122,8 +117,8 @@ static void gemm_amx_split_rows(const struct gemm_tile *t, uint32_t m, char *out
                    r % GEMM_AMX_ROWS * 64;
         for (size_t i = 0; i < steps * GEMM_AMX_INPUTS; i += GEMM_AMX_INPUTS) {
             const size_t left = r < m ? t->k - i : 0;
-            __m512 a = _mm512_maskz_loadu_ps(gemm_amx_mask(left), x + i);
-            __m512 b = _mm512_maskz_loadu_ps(gemm_amx_mask(left < 16 ? 0 : left - 16), x + i + 16);
+            __m512 a = _mm512_maskz_loadu_ps(gemm_mask_16(left), x + i);
+            __m512 b = _mm512_maskz_loadu_ps(gemm_mask_16(left < 16 ? 0 : left - 16), x + i + 16);
             for (uint32_t piece = 0; piece < GEMM_AMX_PIECES; piece++, to += GEMM_AMX_TILE) {
                 const __m512i top = gemm_amx_piece(&a, piece);
                 _mm512_store_si512(to,
@@ -203,8 +198,8 @@ static void gemm_amx_f32_sums(const char *x, size_t group, const char *w, size_t
 /* y = sums + base for some rows of a panel. */
 static void gemm_amx_f32_end(const struct gemm_tile *t, const struct gemm_amx_sums *sums,
                              size_t rows) {
-    const __mmask16 m0 = gemm_amx_mask(t->cols);
-    const __mmask16 m1 = gemm_amx_mask(t->cols < 16 ? 0 : t->cols - 16);
+    const __mmask16 m0 = gemm_mask_16(t->cols);
+    const __mmask16 m1 = gemm_mask_16(t->cols < 16 ? 0 : t->cols - 16);
     for (size_t r = 0; r < rows; r++) {
         const float *const base = t->base + r * t->base_stride;
         float *const y = t->y + r * t->y_stride;
@@ -286,7 +281,7 @@ static void gemm_amx_i8_sums(const struct gemm_i8_tile *t, size_t group, const i
 static void gemm_amx_i8_end(const struct gemm_i8_tile *t, const struct gemm_amx_sums *sums,
                             size_t rows) {
     for (size_t c = 0; c < t->cols; c += 16) {
-        const __mmask16 mask = gemm_amx_mask(t->cols - c);
+        const __mmask16 mask = gemm_mask_16(t->cols - c);
         const __m512 scale = _mm512_loadu_ps(t->w_scale + c);
         const __m512 bias = _mm512_maskz_loadu_ps(mask, t->bias + c);
         const __m512i offset = _mm512_loadu_si512(t->w_sum + c);
@@ -332,7 +327,7 @@ static void gemm_amx_i8_block(const struct gemm_weights *w, const struct gemm_i8
 
 /* Asks processor and system; the system once for the whole process. */
 static bool gemm_amx_runs(void) {
-    enum { GET_CPU, REQUEST = 0x1023, TILE_DATA = 18 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM, ...) */
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM, ...) */
     const uint32_t needs = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tiles, bytes */
     uint32_t a = 0, b = 0, c = 0, d = 0;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & needs) == needs &&
@@ -353,12 +348,12 @@ const struct gemm_ops *gemm_amx_ops(void) {
         .i8_block_rows = GEMM_AMX_ROWS_I8,
         .i8_tile = gemm_avx512_i8,
         .i8_row = gemm_avx512_i8_row,
-        .i8_rows = 12,
+        .i8_rows = GEMM_AVX512_ROWS,
         .i8_cols = GEMM_AMX_COLS,
         .levels = 127,
         .i8_pays = true,
         .f32_tile = gemm_avx512_f32,
-        .f32_rows = 12,
+        .f32_rows = GEMM_AVX512_ROWS,
         .f32_cols = GEMM_AMX_COLS,
     };
     return gemm_amx_runs() ? &ops : NULL;

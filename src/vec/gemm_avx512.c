@@ -22,14 +22,6 @@
 #include <math.h>
 #include <string.h>
 
-#define GEMM_AVX512_ROWS 12
-#define GEMM_AVX512_COLS 32
-
-/* The low n lanes; all from 16 on. */
-static __mmask16 gemm_avx512_mask(size_t n) {
-    return (__mmask16)((1u << (n < 16 ? n : 16)) - 1);
-}
-
 /* Always inlined with `rows` a constant, so that the loops over rows unroll and the sums are
  * registers. */
 __attribute__((always_inline)) static inline void gemm_avx512_f32_n(const struct gemm_tile *t,
@@ -56,8 +48,8 @@ __attribute__((always_inline)) static inline void gemm_avx512_f32_n(const struct
             high[r] = _mm512_fmadd_ps(one, w1, high[r]);
         }
     }
-    const __mmask16 m0 = gemm_avx512_mask(t->cols);
-    const __mmask16 m1 = gemm_avx512_mask(t->cols < 16 ? 0 : t->cols - 16);
+    const __mmask16 m0 = gemm_mask_16(t->cols);
+    const __mmask16 m1 = gemm_mask_16(t->cols < 16 ? 0 : t->cols - 16);
     GEMM_UNROLL
     for (uint32_t r = 0; r < rows; r++) {
         const float *const base = t->base + r * t->base_stride;
@@ -112,7 +104,7 @@ void gemm_avx512_f32(const struct gemm_tile *t, uint32_t rows) {
 /* Sixteen outputs of one row. */
 static inline void gemm_avx512_i8_end(const struct gemm_i8_tile *t, uint32_t r, size_t c,
                                       __m512i sum) {
-    const __mmask16 mask = gemm_avx512_mask(t->cols > c ? t->cols - c : 0);
+    const __mmask16 mask = gemm_mask_16(t->cols > c ? t->cols - c : 0);
     const __m512 scale =
         _mm512_mul_ps(_mm512_set1_ps(t->x_scale[r]), _mm512_loadu_ps(t->w_scale + c));
     sum = _mm512_sub_epi32(sum, _mm512_loadu_si512(t->w_sum + c));
@@ -207,7 +199,7 @@ float gemm_avx512_i8_row(const float *x, size_t n, uint8_t *out) {
 
 void gemm_avx512_add(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __mmask16 mask = gemm_mask_16(n - i);
         const __m512 a = _mm512_maskz_loadu_ps(mask, y + i);
         _mm512_mask_storeu_ps(y + i, mask, _mm512_add_ps(a, _mm512_maskz_loadu_ps(mask, x + i)));
     }
@@ -226,7 +218,7 @@ static __m512 gemm_avx512_gelu_16(__m512 x) {
 
 void gemm_avx512_gelu(float *x, size_t n) {
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __mmask16 mask = gemm_mask_16(n - i);
         _mm512_mask_storeu_ps(x + i, mask, gemm_avx512_gelu_16(_mm512_maskz_loadu_ps(mask, x + i)));
     }
 }
@@ -249,12 +241,12 @@ void gemm_avx512_softmax(float *x, size_t n) {
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     __m512 most = lowest;
     for (size_t i = 0; i < n; i += 16) {
-        most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, gemm_avx512_mask(n - i), x + i));
+        most = _mm512_max_ps(most, _mm512_mask_loadu_ps(lowest, gemm_mask_16(n - i), x + i));
     }
     const __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(most));
     __m512 sum = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __mmask16 mask = gemm_mask_16(n - i);
         const __m512 power =
             gemm_avx512_exp(_mm512_sub_ps(_mm512_mask_loadu_ps(lowest, mask, x + i), max));
         sum = _mm512_add_ps(sum, power);
@@ -262,7 +254,7 @@ void gemm_avx512_softmax(float *x, size_t n) {
     }
     const __m512 factor = _mm512_set1_ps(1 / _mm512_reduce_add_ps(sum));
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __mmask16 mask = gemm_mask_16(n - i);
         _mm512_mask_storeu_ps(x + i, mask,
                               _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor));
     }
@@ -271,19 +263,19 @@ void gemm_avx512_softmax(float *x, size_t n) {
 void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps) {
     __m512 sum = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(gemm_avx512_mask(n - i), x + i));
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(gemm_mask_16(n - i), x + i));
     }
     const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / (float)n);
     __m512 squares = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
         const __m512 d =
-            _mm512_sub_ps(_mm512_mask_loadu_ps(mean, gemm_avx512_mask(n - i), x + i), mean);
+            _mm512_sub_ps(_mm512_mask_loadu_ps(mean, gemm_mask_16(n - i), x + i), mean);
         squares = _mm512_fmadd_ps(d, d, squares);
     }
     const float variance = _mm512_reduce_add_ps(squares) / (float)n;
     const __m512 factor = _mm512_set1_ps(1 / sqrtf(variance + eps));
     for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = gemm_avx512_mask(n - i);
+        const __mmask16 mask = gemm_mask_16(n - i);
         const __m512 d = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), mean);
         const __m512 g = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, gamma + i), factor);
         _mm512_mask_storeu_ps(x + i, mask,

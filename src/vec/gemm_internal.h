@@ -103,6 +103,12 @@ void gemm_scalar_add(float *y, const float *x, size_t n);
 void gemm_scalar_i8(const struct gemm_i8_tile *t, uint32_t rows);
 
 /* What AMX takes from AVX-512; it has no more than products of its own. */
+#define GEMM_AVX512_ROWS 12u
+#define GEMM_AVX512_COLS 32u
+/* A mask of the low n of 16 lanes; all from 16 on. */
+static inline uint16_t gemm_mask_16(size_t n) {
+    return (uint16_t)((1u << (n < 16 ? n : 16)) - 1);
+}
 void gemm_avx512_softmax(float *x, size_t n);
 void gemm_avx512_norm(float *x, const float *gamma, const float *beta, size_t n, float eps);
 void gemm_avx512_gelu(float *x, size_t n);
